@@ -1,0 +1,122 @@
+//! `caravan ci`: a project through CI. Without a running node one is started inside for the run.
+
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use caravan_node::{
+    Node,
+    control::{CiRequest, Reply, Request, client::Call},
+};
+use caravan_protocol::view::{RunView, State};
+
+use super::{node, print_json, socket, unexpected};
+use crate::{
+    cli::{Ci, NodeRun},
+    config,
+    error::{CliError, Kind},
+    progress::Progress,
+    show,
+};
+
+/// Exit code of a project that failed.
+const FAILED: u8 = 1;
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+pub(super) fn run(data: PathBuf, ci: Ci) -> Result<ExitCode, CliError> {
+    let request = request(&ci)?;
+    let socket = socket(&data);
+    // Asked before anything is started: the helper of a node of our own must precede all threads.
+    if UnixStream::connect(&socket).is_ok() {
+        return node::runtime()?.block_on(follow(&socket, request, ci.output.json));
+    }
+    let flags = NodeRun {
+        http: "none".to_owned(),
+        ..NodeRun::default()
+    };
+    let config = config::read(data, &flags)?;
+    let launcher = node::launcher()?;
+    node::runtime()?.block_on(async {
+        let node = Node::start(config, launcher, node::factories())
+            .await
+            .map_err(|error| CliError::node(&error))?;
+        let code = follow(&socket, request, ci.output.json).await;
+        node.shutdown().await;
+        code
+    })
+}
+
+/// Paths are made absolute: the node has another working directory.
+fn request(ci: &Ci) -> Result<CiRequest, CliError> {
+    let absolute = |name: &String| -> Result<String, CliError> {
+        if name.contains("://") || (name.contains('@') && name.contains(':')) {
+            return Ok(name.clone());
+        }
+        let path = Path::new(name).canonicalize().map_err(|error| {
+            CliError::user(format!("use {name}: {error}"))
+                .hint("give the directory of a git repository, or a URL such as https://example.org/x.git")
+        })?;
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| CliError::user(format!("use {name}: its path is not UTF-8")))
+    };
+    Ok(CiRequest {
+        project: absolute(&ci.project)?,
+        reference: ci.reference.clone(),
+        repositories: ci
+            .opam_repository
+            .iter()
+            .map(absolute)
+            .collect::<Result<_, _>>()?,
+        overlays: ci.overlay.iter().map(absolute).collect::<Result<_, _>>()?,
+        bases: ci.base.clone(),
+        rebuild: ci.rebuild,
+    })
+}
+
+async fn follow(socket: &Path, request: CiRequest, json: bool) -> Result<ExitCode, CliError> {
+    let call = Call::start(socket, &Request::Ci(request)).await;
+    let mut call = call.map_err(|error| CliError::node(&error))?;
+    let mut progress = Progress::new(!json);
+    let mut last: Option<RunView> = None;
+    loop {
+        let reply = tokio::select! {
+            reply = call.next() => reply.map_err(|error| CliError::node(&error))?,
+            () = node::interrupted() => {
+                // Hanging up gives the run up.
+                progress.finish();
+                eprintln!("interrupted; finished steps are kept");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        };
+        match reply {
+            Some(Reply::Run(run)) => {
+                progress.update(&run);
+                last = Some(*run);
+            }
+            Some(Reply::Error(text)) => {
+                return Err(CliError::new(Kind::Node, format!("run: {text}")));
+            }
+            Some(_) => return Err(unexpected()),
+            None => break,
+        }
+    }
+    progress.finish();
+    let Some(run) = last else {
+        return Err(unexpected());
+    };
+    if json {
+        print_json(&run)?;
+    } else {
+        show::verdict(&run);
+    }
+    Ok(match run.state {
+        State::Ok => ExitCode::SUCCESS,
+        State::Cancelled => ExitCode::from(INTERRUPTED),
+        _ if run.message.is_some() => ExitCode::from(3),
+        _ => ExitCode::from(FAILED),
+    })
+}

@@ -1,0 +1,89 @@
+//! `caravan node`: running a node and asking how it is.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use caravan_ci::CiFactory;
+use caravan_node::{Config, Launcher, Node, control::Request};
+use caravan_protocol::policy::Factory;
+
+use super::{ask, block, print_json, snapshot};
+use crate::{cli::NodeVerb, config, error::CliError, show};
+
+pub(super) fn run(data: PathBuf, verb: NodeVerb) -> Result<ExitCode, CliError> {
+    match verb {
+        NodeVerb::Run(flags) => host(config::read(data, &flags)?),
+        NodeVerb::Status(output) => {
+            let snapshot = block(snapshot(&data))?;
+            if output.json {
+                return print_json(&snapshot);
+            }
+            show::status(&snapshot);
+            Ok(ExitCode::SUCCESS)
+        }
+        NodeVerb::Stop => {
+            block(ask(&data, &Request::Stop))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The policies that this program has.
+pub(super) fn factories() -> Vec<Arc<dyn Factory>> {
+    vec![Arc::new(CiFactory)]
+}
+
+/// The sandbox helper; to be had before any thread exists.
+pub(super) fn launcher() -> Result<Launcher, CliError> {
+    Launcher::spawn().map_err(|error| CliError::node(&error))
+}
+
+/// A runtime for a whole node.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::node(&error))
+}
+
+fn host(config: Config) -> Result<ExitCode, CliError> {
+    let launcher = launcher()?;
+    runtime()?.block_on(async {
+        let data = config.data.clone();
+        let node = Node::start(config, launcher, factories())
+            .await
+            .map_err(|error| CliError::node(&error))?;
+        let snapshot = node.handle().snapshot();
+        println!(
+            "node {} of mesh {} in {}",
+            snapshot.node.fmt_short(),
+            snapshot.mesh.fmt_short(),
+            data.display()
+        );
+        if let Some(http) = node.http() {
+            println!("pages: http://{http}/");
+        }
+        tokio::select! {
+            () = interrupted() => println!("stopping"),
+            () = node.stopping() => {}
+        }
+        node.shutdown().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Resolves at Ctrl-C or when the system asks the program to end.
+pub(super) async fn interrupted() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let terminate = async {
+        match terminate {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,99 @@
+//! Where the node keeps things, and `config.toml` in there. Flags go before the file.
+
+use std::{fs, io, path::PathBuf};
+
+use caravan_node::Config;
+use serde::Deserialize;
+
+use crate::{
+    cli::NodeRun,
+    error::{CliError, Kind},
+};
+
+/// Port for other nodes of a node that has joined a mesh.
+const PORT_DEFAULT: u16 = 4100;
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    operator: Option<String>,
+    slots: Option<u32>,
+    listen: Option<Vec<String>>,
+    peers: Option<Vec<String>>,
+    mdns: Option<bool>,
+    opam_repositories: Option<Vec<String>>,
+    archive_mirrors: Option<Vec<String>>,
+    bases: Option<Vec<String>>,
+}
+
+/// The node's directory.
+pub(crate) fn data(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    if let Some(data) = given {
+        return std::path::absolute(&data)
+            .map_err(|error| CliError::user(format!("use --data {}: {error}", data.display())));
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match home {
+        Some(home) if home != PathBuf::from("/root") => Ok(home.join(".local/share/caravan")),
+        _ => Ok(PathBuf::from("/var/lib/caravan")),
+    }
+}
+
+/// The configuration of the node in `data`, as the file and the flags say.
+pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
+    let path = data.join("config.toml");
+    let bad =
+        |text: String| CliError::new(Kind::Config, format!("read {}: {text}", path.display()));
+    let file = match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str::<File>(&text).map_err(|error| bad(error.to_string()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::default(),
+        Err(error) => return Err(bad(error.to_string())),
+    };
+    let mut config = Config::new(data);
+    let file_or = |given: &Vec<String>, file: Option<Vec<String>>| {
+        if given.is_empty() {
+            file.unwrap_or_default()
+        } else {
+            given.clone()
+        }
+    };
+    if let Some(operator) = flags.operator.clone().or(file.operator) {
+        config.operator = operator;
+    }
+    if let Some(slots) = flags.slots.or(file.slots) {
+        config.slots = slots;
+    }
+    config.listen = match flags.port {
+        Some(port) => every_interface(port),
+        None => file_or(&flags.listen, file.listen),
+    };
+    config.peers = file_or(&flags.peer, file.peers);
+    config.mdns = flags.mdns || file.mdns.unwrap_or(false);
+    config.repositories = file_or(&flags.opam_repository, file.opam_repositories);
+    config.archive_mirrors = file.archive_mirrors.unwrap_or_default();
+    if let Some(bases) = file.bases {
+        config.bases = bases;
+    }
+    if flags.http != "none" && !flags.http.is_empty() {
+        let address = flags.http.parse().map_err(|_| {
+            CliError::user(format!(
+                "serve pages on {:?}: want ADDRESS:PORT or none",
+                flags.http
+            ))
+        })?;
+        config.http = Some(address);
+    }
+    for address in config.listen.iter().chain(&config.peers) {
+        caravan_mesh::check_address(address)
+            .map_err(|error| CliError::user(format!("use the address {address}: {error}")))?;
+    }
+    // A node that has joined a mesh is no use to it unless it can be reached or reaches out.
+    if config.listen.is_empty() && config.data.join("joined").exists() {
+        config.listen = every_interface(PORT_DEFAULT);
+    }
+    Ok(config)
+}
+
+fn every_interface(port: u16) -> Vec<String> {
+    caravan_mesh::Config::every_interface(port)
+}

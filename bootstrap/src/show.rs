@@ -1,0 +1,371 @@
+//! Tables and verdicts as text.
+
+use caravan_node::control::Checked;
+use caravan_protocol::{
+    policy::Base,
+    time::Stamp,
+    view::{RunView, Snapshot, State, StepView, StoreView, VariantView},
+};
+
+/// A sign for a state that does not need colour to be told apart.
+pub(crate) const fn mark(state: State) -> &'static str {
+    match state {
+        State::Blocked => ".",
+        State::Ready => "-",
+        State::Running => ">",
+        State::Ok => "✓",
+        State::Failed => "✗",
+        State::Cancelled => "/",
+    }
+}
+
+/// `0.4 s`, `12 s`, `3 min 20 s`.
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        10_000..120_000 => format!("{} s", ms / 1000),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+/// `1.2 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+fn date(stamp: Stamp) -> String {
+    let ms = i64::try_from(stamp.as_ms()).unwrap_or(0);
+    jiff::Timestamp::from_millisecond(ms)
+        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+/// Rows in columns as wide as their widest cell.
+fn table(head: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let print = |cells: Vec<&str>| {
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    print(head.to_vec());
+    for row in rows {
+        print(row.iter().map(String::as_str).collect());
+    }
+}
+
+/// How a run ended: the table of its variants, then the words of what failed and how to do the same
+/// by hand.
+pub(crate) fn verdict(run: &RunView) {
+    if let Some(message) = &run.message {
+        eprintln!("caravan: failed to run: {message}");
+        if run.policy.variants.is_empty() {
+            return;
+        }
+    }
+    println!();
+    variants(run);
+    let failed = run
+        .policy
+        .variants
+        .iter()
+        .filter(|variant| variant.state == State::Failed);
+    for variant in failed {
+        failure(variant);
+    }
+    println!();
+    let all = run.steps.len();
+    let took = run
+        .finished
+        .map_or(0, |end| end.as_ms().saturating_sub(run.started.as_ms()));
+    if run.executed == 0 && all > 0 {
+        println!(
+            "nothing had to be done: all {all} steps were there already ({})",
+            duration(took)
+        );
+    } else {
+        println!(
+            "{} of {all} steps were run, the others were there already ({})",
+            run.executed,
+            duration(took)
+        );
+    }
+    println!("run {}", run.id.fmt_short());
+}
+
+fn failure(variant: &VariantView) {
+    println!("\n✗ {}", variant.name);
+    for line in variant
+        .message
+        .as_deref()
+        .unwrap_or("it failed and says nothing")
+        .lines()
+    {
+        println!("  {}", plain(line));
+    }
+    if let Some(recipe) = &variant.recipe {
+        println!("\n  to do the same by hand:");
+        for line in recipe.lines() {
+            println!("    {line}");
+        }
+    }
+}
+
+/// Text of strangers for a terminal: nothing in it moves a cursor.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn variants(run: &RunView) {
+    let row = |variant: &VariantView| {
+        let steps = || variant.wants.iter().filter_map(|want| run.steps.get(want));
+        let ran = steps()
+            .filter(|step| step.state.is_final() && !step.cached)
+            .count();
+        let message = variant
+            .message
+            .as_deref()
+            .and_then(|text| text.lines().next())
+            .unwrap_or("");
+        vec![
+            mark(variant.state).to_owned(),
+            variant.name.clone(),
+            variant.state.word().to_owned(),
+            if variant.wants.is_empty() {
+                String::new()
+            } else {
+                format!("{ran}/{}", variant.wants.len())
+            },
+            plain(message).chars().take(100).collect(),
+        ]
+    };
+    let rows: Vec<_> = run.policy.variants.iter().map(row).collect();
+    table(&["", "VARIANT", "STATE", "RUN/STEPS", ""], &rows);
+}
+
+/// One run with its steps.
+pub(crate) fn run(run: &RunView) {
+    println!("run      {}", run.id);
+    println!("project  {}", run.project);
+    println!(
+        "commit   {} {} {}",
+        run.branch,
+        run.commit,
+        plain(&run.title)
+    );
+    println!(
+        "state    {}{}",
+        run.state.word(),
+        run.message
+            .as_ref()
+            .map(|m| format!(": {}", plain(m)))
+            .unwrap_or_default()
+    );
+    println!("started  {}\n", date(run.started));
+    variants(run);
+    println!();
+    let row = |step: &StepView| {
+        vec![
+            step.want.0.to_string(),
+            mark(step.state).to_owned(),
+            step.label.clone(),
+            step.state.word().to_owned(),
+            if step.cached {
+                "cached".to_owned()
+            } else {
+                duration(step.wall_ms)
+            },
+            step.level
+                .map(|level| level.to_string())
+                .unwrap_or_default(),
+            step.node.map(|node| node.fmt_short()).unwrap_or_default(),
+            plain(
+                step.message
+                    .as_deref()
+                    .unwrap_or("")
+                    .lines()
+                    .next()
+                    .unwrap_or(""),
+            ),
+        ]
+    };
+    let rows: Vec<_> = run.steps.values().map(row).collect();
+    table(
+        &["#", "", "STEP", "STATE", "TOOK", "LEVEL", "NODE", ""],
+        &rows,
+    );
+}
+
+/// Runs, newest first.
+pub(crate) fn runs(snapshot: &Snapshot) {
+    let row = |run: &RunView| {
+        vec![
+            run.id.fmt_short(),
+            mark(run.state).to_owned(),
+            run.state.word().to_owned(),
+            date(run.started),
+            run.project.clone(),
+            run.branch.clone(),
+            run.commit.chars().take(10).collect(),
+            run.policy.summary.clone(),
+        ]
+    };
+    let rows: Vec<_> = snapshot.runs.iter().map(row).collect();
+    table(
+        &[
+            "RUN",
+            "",
+            "STATE",
+            "STARTED (UTC)",
+            "PROJECT",
+            "BRANCH",
+            "COMMIT",
+            "VARIANTS",
+        ],
+        &rows,
+    );
+}
+
+/// A node and its mesh.
+pub(crate) fn status(snapshot: &Snapshot) {
+    println!("node     {}", snapshot.node);
+    println!("mesh     {}", snapshot.mesh);
+    println!("version  {}", snapshot.version);
+    println!("started  {} UTC", date(snapshot.started));
+    println!("running  {} of {} slots", snapshot.running, snapshot.slots);
+    println!(
+        "work     {} executed, {} from claims, {} by other nodes, {} infrastructure failures\n",
+        snapshot.counters.executed,
+        snapshot.counters.cached,
+        snapshot.counters.remote,
+        snapshot.counters.infra
+    );
+    store(&snapshot.store);
+    println!();
+    let rows: Vec<_> = snapshot
+        .nodes
+        .iter()
+        .map(|node| {
+            let platforms: Vec<String> = node.platforms.iter().map(ToString::to_string).collect();
+            let state = match (node.here, node.connected) {
+                (true, _) => "here",
+                (false, true) => "up",
+                (false, false) => "down",
+            };
+            vec![
+                node.node.fmt_short(),
+                state.to_owned(),
+                node.operator.clone(),
+                node.tier.to_string(),
+                platforms.join(" "),
+            ]
+        })
+        .collect();
+    table(&["NODE", "STATE", "OPERATOR", "TIER", "PLATFORMS"], &rows);
+    println!();
+    let rows: Vec<_> = snapshot
+        .seats
+        .iter()
+        .map(|seat| {
+            vec![
+                seat.role.clone(),
+                seat.holder.fmt_short(),
+                seat.epoch.to_string(),
+                date(seat.since),
+            ]
+        })
+        .collect();
+    table(&["ROLE", "HOLDER", "EPOCH", "SINCE (UTC)"], &rows);
+}
+
+/// What the store holds.
+pub(crate) fn store(stat: &StoreView) {
+    println!(
+        "store    {} blobs, {}, {} mountable layers, {} claims",
+        stat.blobs,
+        bytes(stat.bytes),
+        stat.layers,
+        stat.claims
+    );
+}
+
+/// What a check found.
+pub(crate) fn checked(checked: &Checked, heal: bool) {
+    for finding in &checked.findings {
+        println!("{finding}");
+    }
+    let word = if checked.clean {
+        "the store is whole"
+    } else {
+        "the store is damaged"
+    };
+    println!("{} objects and layers read: {word}", checked.checked);
+    if heal {
+        println!(
+            "{} damaged things forgotten; they are made or fetched again when wanted",
+            checked.forgotten
+        );
+    } else if !checked.clean {
+        println!("`caravan store check --heal` forgets what is damaged");
+    }
+}
+
+/// Bases with what they were made from.
+pub(crate) fn bases(bases: &[Base]) {
+    for base in bases {
+        println!("{} on {}, tree {}", base.name, base.platform, base.tree);
+        for (name, value) in &base.facts {
+            println!("  {name} {value}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_well() {
+        assert_eq!(
+            [duration(420), duration(61_000), duration(200_000)],
+            ["0.4 s", "61 s", "3 min 20 s"]
+        );
+        assert_eq!(
+            [bytes(10), bytes(1536), bytes(5 << 30)],
+            ["10 B", "1.5 KiB", "5.0 GiB"]
+        );
+    }
+
+    #[test]
+    fn a_strangers_text_moves_no_cursor() {
+        assert_eq!(plain("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+}

@@ -1,0 +1,55 @@
+//! Bulk streams that peers open.
+
+use std::sync::Arc;
+
+use libp2p::{PeerId, Stream};
+
+use super::{Actor, Done, Standing};
+use crate::{
+    bulk::{pipe::Terms, serve},
+    limits::{BULK_HELD_MAX, BULK_MAX},
+};
+
+impl Actor {
+    pub(super) fn bulk_asked(&mut self, peer: PeerId, stream: Stream) {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        match entry.standing {
+            Standing::Member { .. } => {}
+            // A peer that was dialled may be faster than its own answer to the hello.
+            Standing::Stranger { dialled: true, .. } if entry.held.len() < BULK_HELD_MAX => {
+                entry.held.push(stream);
+                return;
+            }
+            Standing::Stranger { .. } => return,
+        }
+        if entry.leaving {
+            return;
+        }
+        let moved = Arc::clone(&entry.moved);
+        let terms = Terms {
+            idle: self.timing.bulk_idle,
+            cancel: self.cancel.clone(),
+        };
+        if !self.slots.take(peer) {
+            self.tally.bulk_busy.add(1);
+            // Saying so is a courtesy, and bounded as well.
+            if self.tasks.len() < 4 * BULK_MAX {
+                self.tasks.spawn(serve::turn_away(stream, terms));
+            }
+            return;
+        }
+        let (source, tally) = (Arc::clone(&self.source), Arc::clone(&self.tally));
+        let work = serve::serve(stream, terms, moved, source, tally);
+        let work = self.tasks.spawn(work);
+        self.replies.push(Box::pin(async move {
+            match work.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "a bulk stream ended early"),
+                Err(error) => tracing::error!(%peer, %error, "serving a bulk stream failed"),
+            }
+            Done::Served { peer }
+        }));
+    }
+}

@@ -1,0 +1,183 @@
+//! Peers coming and going.
+
+use std::{sync::atomic::Ordering, time::Instant};
+
+use caravan_protocol::{identity::NodeCert, ids::NodeId};
+use libp2p::{
+    PeerId,
+    core::ConnectedPoint,
+    mdns, ping,
+    swarm::{ConnectionId, dial_opts::DialOpts},
+};
+
+use super::{Actor, Peer, Standing, stamp};
+use crate::{
+    event::Event,
+    limits::SENT_AWAY,
+    names::{node_of, peer_of},
+};
+
+impl Actor {
+    pub(super) fn connected(&mut self, peer: PeerId, id: ConnectionId, point: &ConnectedPoint) {
+        let Some(node) = node_of(&peer) else {
+            // A key of another kind is no node's.
+            let _ = self.swarm.disconnect_peer_id(peer);
+            return;
+        };
+        let now = Instant::now();
+        let dialled = point.is_dialer();
+        let address = point.get_remote_address().clone();
+        let entry = self
+            .peers
+            .entry(peer)
+            .or_insert_with(|| Peer::new(node, dialled, now));
+        entry.connections.insert(id, address.clone());
+        if let Standing::Stranger { dialled: known, .. } = &mut entry.standing {
+            *known |= dialled;
+        }
+        if dialled {
+            self.book.answered(&address, peer);
+            self.say_hello(peer, node);
+        }
+        self.show();
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId, left: u32) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.connections.remove(&id);
+        }
+        if left == 0
+            && let Some(gone) = self.peers.remove(&peer)
+        {
+            self.hellos.retain(|_, to| *to != peer);
+            if gone.is_member() {
+                self.went_down(&gone);
+            }
+        }
+        self.show();
+    }
+
+    fn went_down(&mut self, gone: &Peer) {
+        let node = gone.node;
+        let unsent = gone.outbox.unsent();
+        self.batches
+            .retain(|_, to| node_of(to).is_some_and(|to| to != node));
+        self.send_failed(node, unsent, "the connection was lost");
+        self.emit(Event::Down { node });
+    }
+
+    /// The peer's certificate holds: it is a member from now on, or still.
+    pub(super) fn admitted(&mut self, peer: PeerId, boot: u64, cert: NodeCert) {
+        let now = Instant::now();
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let node = entry.node;
+        match entry.standing {
+            Standing::Member { boot: known } if known == boot => return,
+            // It was started anew before its end was noticed. Everything that was said belongs to
+            // its former life, so both sides begin again; it dials once more.
+            Standing::Member { .. } => return self.close(peer, "it was started anew"),
+            Standing::Stranger { .. } => {}
+        }
+        entry.standing = Standing::Member { boot };
+        let held = std::mem::take(&mut entry.held);
+        self.swarm.behaviour_mut().members.admit(peer);
+        self.book.reached(node, now);
+        self.emit(Event::Up { node, cert });
+        for stream in held {
+            self.bulk_asked(peer, stream);
+        }
+        self.show();
+    }
+
+    /// Closes all connections with a peer. What still comes over them is not heard.
+    pub(super) fn close(&mut self, peer: PeerId, why: &str) {
+        tracing::debug!(%peer, why, "connections are closed");
+        eprintln!("CLOSE {why}");
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.leaving = true;
+        }
+        // It may have left by itself.
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
+    /// Closes all connections with a peer that is not to stay, and leaves it alone for a while.
+    pub(super) fn send_away(&mut self, peer: PeerId, why: &str) {
+        self.tally.sent_away.add(1);
+        if let Some(node) = node_of(&peer) {
+            self.book.avoid(node, Instant::now() + SENT_AWAY);
+        }
+        self.close(peer, why);
+    }
+
+    /// A member broke the rules.
+    pub(super) fn misbehaved(&mut self, node: NodeId, reason: String) {
+        tracing::warn!(%node, reason, "a member broke the rules");
+        self.emit(Event::Misbehaved { node, reason });
+    }
+
+    pub(super) fn ban(&mut self, node: NodeId) {
+        self.roster.revoke(node, stamp());
+        self.book.strike(node);
+        self.know();
+        if let Some(peer) = peer_of(node) {
+            self.swarm.behaviour_mut().blocked.block_peer(peer);
+            self.close(peer, "it is banned");
+        }
+    }
+
+    /// A peer that does not answer is gone, unless something else shows that it lives.
+    pub(super) fn pinged(&mut self, event: &ping::Event) {
+        let Some(entry) = self.peers.get_mut(&event.peer) else {
+            return;
+        };
+        let now = Instant::now();
+        match &event.result {
+            Ok(_) => entry.alive = now,
+            Err(ping::Failure::Unsupported) => {}
+            Err(failure) => {
+                let moved = entry.moved.load(Ordering::Relaxed);
+                if moved != entry.moved_seen {
+                    entry.moved_seen = moved;
+                    entry.alive = now;
+                }
+                let quiet = now.saturating_duration_since(entry.alive);
+                if quiet > self.timing.ping_answer {
+                    tracing::debug!(peer = %event.peer, %failure, "no sign of life");
+                    eprintln!("PING {failure}");
+                    self.swarm.close_connection(event.connection);
+                }
+            }
+        }
+    }
+
+    /// Only members are dialled: a stranger on the network dials by itself, with its invite.
+    pub(super) fn discovered(&mut self, event: mdns::Event) {
+        let mdns::Event::Discovered(found) = event else {
+            return;
+        };
+        for (peer, address) in found {
+            let Some(node) = node_of(&peer).filter(|node| *node != self.me) else {
+                continue;
+            };
+            let Some(cert) = self.book.cert(node).cloned() else {
+                continue;
+            };
+            // Anyone on the network may have said so.
+            if self
+                .book
+                .hear(node, &cert, vec![address.clone()], Instant::now())
+                && !self.peers.contains_key(&peer)
+            {
+                self.dial(DialOpts::peer_id(peer).addresses(vec![address]).build());
+            }
+        }
+    }
+
+    pub(super) fn dial(&mut self, opts: DialOpts) {
+        if let Err(error) = self.swarm.dial(opts) {
+            tracing::debug!(%error, "a dial was not even begun");
+        }
+    }
+}

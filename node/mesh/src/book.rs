@@ -1,0 +1,278 @@
+//! The address book: members, where they were heard of, and when to dial them next. It decides
+//! nothing about membership; the actor enters only checked certificates.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use caravan_protocol::{
+    identity::{NodeCert, Signed},
+    ids::{BlobId, NodeId},
+};
+use libp2p::{Multiaddr, PeerId};
+
+use crate::{
+    event::Contact,
+    limits::{ADDRESSES_MAX, BOOK_MAX, RETRY_MAX, RETRY_MIN, SEEDS_MAX},
+    names::{parse_address, split_peer},
+};
+
+/// When something is tried again: after pauses that double.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    failures: u32,
+    next: Instant,
+}
+
+impl Retry {
+    const fn at(next: Instant) -> Self {
+        Self { failures: 0, next }
+    }
+
+    /// Notes that it is being tried now. `salt` spreads nodes that start together.
+    fn tried(&mut self, now: Instant, salt: u8) {
+        let pause = RETRY_MIN
+            .saturating_mul(1 << self.failures.min(10))
+            .min(RETRY_MAX);
+        let spread = pause.mul_f64(f64::from(salt) / 1024.0);
+        self.failures = self.failures.saturating_add(1);
+        self.next = now + pause + spread;
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    cert: Signed<NodeCert>,
+    /// Newest first.
+    addresses: Vec<Multiaddr>,
+    retry: Retry,
+}
+
+impl Entry {
+    fn contact(&self) -> Contact {
+        Contact {
+            cert: self.cert.clone(),
+            addresses: self.addresses.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Seed {
+    address: Multiaddr,
+    /// Who answers there, once known.
+    peer: Option<PeerId>,
+    retry: Retry,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    entries: BTreeMap<NodeId, Entry>,
+    checked: BTreeMap<BlobId, NodeId>,
+    seeds: Vec<Seed>,
+}
+
+impl Book {
+    /// Enters a member's checked certificate. Whether it was new, and whether there is room.
+    fn certified(&mut self, node: NodeId, cert: &Signed<NodeCert>, now: Instant) -> Option<bool> {
+        let room = self.entries.len() < BOOK_MAX;
+        match self.entries.get_mut(&node) {
+            Some(entry) if entry.cert == *cert => return Some(false),
+            Some(entry) => {
+                self.checked.remove(&entry.cert.id());
+                entry.cert = cert.clone();
+            }
+            None if !room => return None,
+            None => {
+                let entry = Entry {
+                    cert: cert.clone(),
+                    addresses: Vec::new(),
+                    retry: Retry::at(now),
+                };
+                self.entries.insert(node, entry);
+            }
+        }
+        self.checked.insert(cert.id(), node);
+        Some(true)
+    }
+
+    /// Whom a certificate is about, if it is in the book already and so was checked.
+    pub(crate) fn holder(&self, cert: &Signed<NodeCert>) -> Option<NodeId> {
+        let node = self.checked.get(&cert.id())?;
+        (self.cert(*node) == Some(cert)).then_some(*node)
+    }
+
+    /// Enters a member and addresses that it told of itself. Whether anything was new.
+    pub(crate) fn enter(
+        &mut self,
+        node: NodeId,
+        cert: &Signed<NodeCert>,
+        addresses: Vec<Multiaddr>,
+        now: Instant,
+    ) -> bool {
+        let Some(mut new) = self.certified(node, cert, now) else {
+            return false;
+        };
+        let Some(entry) = self.entries.get_mut(&node) else {
+            return false;
+        };
+        for address in addresses.into_iter().rev() {
+            let (address, _) = split_peer(address);
+            match entry.addresses.iter().position(|known| *known == address) {
+                Some(at) => {
+                    let address = entry.addresses.remove(at);
+                    entry.addresses.insert(0, address);
+                }
+                None => {
+                    new = true;
+                    entry.addresses.insert(0, address);
+                }
+            }
+        }
+        entry.addresses.truncate(ADDRESSES_MAX);
+        new
+    }
+
+    /// Enters a member and addresses that somebody else tells of it. They never push out what it
+    /// told itself. Whether anything was new.
+    pub(crate) fn hear(
+        &mut self,
+        node: NodeId,
+        cert: &Signed<NodeCert>,
+        addresses: Vec<Multiaddr>,
+        now: Instant,
+    ) -> bool {
+        let Some(mut new) = self.certified(node, cert, now) else {
+            return false;
+        };
+        let Some(entry) = self.entries.get_mut(&node) else {
+            return false;
+        };
+        for address in addresses {
+            let (address, _) = split_peer(address);
+            if entry.addresses.len() < ADDRESSES_MAX && !entry.addresses.contains(&address) {
+                entry.addresses.push(address);
+                new = true;
+            }
+        }
+        new
+    }
+
+    pub(crate) fn strike(&mut self, node: NodeId) {
+        if let Some(entry) = self.entries.remove(&node) {
+            self.checked.remove(&entry.cert.id());
+        }
+    }
+
+    pub(crate) fn cert(&self, node: NodeId) -> Option<&Signed<NodeCert>> {
+        self.entries.get(&node).map(|entry| &entry.cert)
+    }
+
+    /// Members, as many as `max`.
+    pub(crate) fn contacts(&self, max: usize) -> Vec<Contact> {
+        self.entries
+            .values()
+            .take(max)
+            .map(Entry::contact)
+            .collect()
+    }
+
+    pub(crate) fn contact(&self, node: NodeId) -> Option<Contact> {
+        self.entries.get(&node).map(Entry::contact)
+    }
+
+    /// A connection with the member holds.
+    pub(crate) fn reached(&mut self, node: NodeId, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.retry = Retry::at(now);
+        }
+    }
+
+    /// The member is not to be dialled for a while.
+    pub(crate) fn avoid(&mut self, node: NodeId, until: Instant) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.retry.next = entry.retry.next.max(until);
+        }
+    }
+
+    /// Members to dial now, as many as `max`; each is noted as tried.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        max: usize,
+        wanted: impl Fn(NodeId) -> bool,
+    ) -> Vec<(NodeId, Vec<Multiaddr>)> {
+        let mut due = Vec::new();
+        for (node, entry) in &mut self.entries {
+            if due.len() >= max {
+                break;
+            }
+            if entry.retry.next <= now && !entry.addresses.is_empty() && wanted(*node) {
+                entry.retry.tried(now, node.as_bytes()[0]);
+                due.push((*node, entry.addresses.clone()));
+            }
+        }
+        due
+    }
+
+    /// Adds an address to begin with. Whether there was room.
+    pub(crate) fn seed(&mut self, address: Multiaddr, now: Instant) -> bool {
+        if self.seeds.iter().any(|seed| seed.address == address) {
+            return true;
+        }
+        let room = self.seeds.len() < SEEDS_MAX;
+        if room {
+            let (_, peer) = split_peer(address.clone());
+            let retry = Retry::at(now);
+            self.seeds.push(Seed {
+                address,
+                peer,
+                retry,
+            });
+        }
+        room
+    }
+
+    /// Addresses to dial now where nobody connected answers; each is noted as tried.
+    pub(crate) fn due_seeds(
+        &mut self,
+        now: Instant,
+        connected: impl Fn(&PeerId) -> bool,
+    ) -> Vec<Multiaddr> {
+        let mut due = Vec::new();
+        for seed in &mut self.seeds {
+            let here = seed.peer.as_ref().is_some_and(&connected);
+            if here {
+                seed.retry = Retry::at(now + RETRY_MIN);
+            } else if seed.retry.next <= now {
+                seed.retry.tried(now, 0);
+                due.push(seed.address.clone());
+            }
+        }
+        due
+    }
+
+    /// `peer` answered at `address`.
+    pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId) {
+        let (bare, _) = split_peer(address.clone());
+        for seed in &mut self.seeds {
+            if split_peer(seed.address.clone()).0 == bare {
+                seed.peer = Some(peer);
+            }
+        }
+    }
+}
+
+/// Addresses of a peer's own telling, checked. Loopback addresses mean this machine to whoever
+/// reads them, so they are kept only from a peer on this machine.
+pub(crate) fn told_addresses(texts: &[String], peer_is_here: bool) -> Vec<Multiaddr> {
+    texts
+        .iter()
+        .take(ADDRESSES_MAX)
+        .filter_map(|text| parse_address(text).ok())
+        .filter(|address| {
+            crate::names::socket_of(address).is_some_and(|socket| {
+                let ip = socket.ip();
+                !ip.is_unspecified() && !ip.is_multicast() && (peer_is_here || !ip.is_loopback())
+            })
+        })
+        .collect()
+}

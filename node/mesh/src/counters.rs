@@ -1,0 +1,80 @@
+//! Counters of the network since the node started. The actor and the bulk tasks add to them,
+//! anyone may read them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A reading of all counters.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Tally {
+            $(pub(crate) $name: Tick,)*
+        }
+
+        impl Tally {
+            pub(crate) fn read(&self) -> Counters {
+                Counters { $($name: self.$name.0.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Members connected now.
+    peers,
+    /// Strangers connected now.
+    strangers,
+    /// Bytes of messages, questions and answers sent.
+    control_out_bytes,
+    /// Bytes of messages, questions and answers received.
+    control_in_bytes,
+    /// Messages sent.
+    messages_out,
+    /// Messages received and handed to the driver.
+    messages_in,
+    /// Offer digests published.
+    gossip_out,
+    /// Offer digests received and handed to the driver.
+    gossip_in,
+    /// Bytes of blobs served.
+    bulk_out_bytes,
+    /// Bytes of blobs fetched.
+    bulk_in_bytes,
+    /// Blobs served.
+    blobs_out,
+    /// Blobs fetched.
+    blobs_in,
+    /// Messages and digests dropped because a peer sent too many.
+    dropped_rate,
+    /// Messages and digests dropped because the driver did not keep up.
+    dropped_backlog,
+    /// Messages given up because the peer did not take them.
+    dropped_outbox,
+    /// Digests refused: the author is no member, or the digest was seen before.
+    dropped_gossip,
+    /// Bulk streams turned away because too many were open.
+    bulk_busy,
+    /// Peers that were sent away: strangers out of time, and members that broke the rules.
+    sent_away,
+}
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(crate) struct Tick(AtomicU64);
+
+impl Tick {
+    pub(crate) fn add(&self, by: usize) {
+        self.0
+            .fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, to: usize) {
+        self.0
+            .store(u64::try_from(to).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}

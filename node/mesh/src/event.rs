@@ -1,0 +1,192 @@
+//! What the mesh tells its driver.
+
+use std::fmt;
+
+use caravan_protocol::{
+    identity::{NodeCert, Signed},
+    ids::NodeId,
+    platform::Platform,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// A member and where it was heard of last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Its certificate.
+    pub cert: Signed<NodeCert>,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+}
+
+/// What an admitted node gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Its own certificate.
+    pub cert: Signed<NodeCert>,
+    /// Other members.
+    pub contacts: Vec<Contact>,
+}
+
+/// Why a node is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// No such invite was made.
+    #[error("the inviting node does not know this invite")]
+    Unknown,
+    /// Another node has used it.
+    #[error("the invite was used before; each admits one node once")]
+    Used,
+    /// It is too old.
+    #[error("the invite has expired; ask for a new one")]
+    Expired,
+    /// Something else, in words for people.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What happened. Events about one peer come in order.
+pub enum Event {
+    /// A member is connected and both sides have checked each other.
+    Up {
+        /// The member.
+        node: NodeId,
+        /// Its certificate, checked.
+        cert: NodeCert,
+    },
+    /// A member is not connected any more, or has started anew (then [`Event::Up`] follows).
+    Down {
+        /// The member.
+        node: NodeId,
+    },
+    /// A member sent a control message.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// What it said.
+        bytes: Vec<u8>,
+    },
+    /// A member published an offer digest.
+    Gossip {
+        /// Its author, which need not be connected.
+        from: NodeId,
+        /// The platform that it is about.
+        platform: Platform,
+        /// What it said.
+        bytes: Vec<u8>,
+    },
+    /// A member asks something and waits for the answer; dropping `reply` refuses it.
+    Request {
+        /// Who asks.
+        from: NodeId,
+        /// What it asks.
+        bytes: Vec<u8>,
+        /// Takes the answer.
+        reply: oneshot::Sender<Vec<u8>>,
+    },
+    /// A stranger shows the secret of an invite. It has proved that it holds the key of `node`.
+    /// The same node may ask again with the same secret when the answer was lost on its way.
+    AdmitAsked {
+        /// The stranger.
+        node: NodeId,
+        /// The secret that it shows.
+        secret: [u8; 32],
+        /// What it can build for.
+        platforms: Vec<Platform>,
+        /// Takes the decision; dropping it refuses.
+        reply: oneshot::Sender<Result<Welcome, Refusal>>,
+    },
+    /// Members or addresses not known before, all checked; worth keeping for the next start.
+    Learned {
+        /// What is new.
+        contacts: Vec<Contact>,
+    },
+    /// This node can be reached at an address.
+    Listening {
+        /// The address, with the node's key at its end.
+        address: String,
+    },
+    /// Messages did not arrive, or it is not known whether they did.
+    SendFailed {
+        /// To whom.
+        to: NodeId,
+        /// How many.
+        count: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A member broke the rules.
+    Misbehaved {
+        /// The member.
+        node: NodeId,
+        /// What it did.
+        reason: String,
+    },
+    /// A node that this one dialled does not take it for a member.
+    Unwelcome {
+        /// The other node.
+        node: NodeId,
+        /// Its words.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// Whether the event may be dropped when the driver does not keep up.
+    pub(crate) const fn is_droppable(&self) -> bool {
+        !matches!(
+            self,
+            Self::Up { .. } | Self::Down { .. } | Self::AdmitAsked { .. } | Self::Listening { .. }
+        )
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up { node, .. } => write!(f, "Up({})", node.fmt_short()),
+            Self::Down { node } => write!(f, "Down({})", node.fmt_short()),
+            Self::Message { from, bytes } => {
+                write!(
+                    f,
+                    "Message({} bytes from {})",
+                    bytes.len(),
+                    from.fmt_short()
+                )
+            }
+            Self::Gossip {
+                from,
+                platform,
+                bytes,
+            } => {
+                let from = from.fmt_short();
+                write!(
+                    f,
+                    "Gossip({} bytes about {platform} from {from})",
+                    bytes.len()
+                )
+            }
+            Self::Request { from, bytes, .. } => {
+                write!(
+                    f,
+                    "Request({} bytes from {})",
+                    bytes.len(),
+                    from.fmt_short()
+                )
+            }
+            // The secret stays out of logs.
+            Self::AdmitAsked { node, .. } => write!(f, "AdmitAsked({})", node.fmt_short()),
+            Self::Learned { contacts } => write!(f, "Learned({} contacts)", contacts.len()),
+            Self::Listening { address } => write!(f, "Listening({address})"),
+            Self::SendFailed { to, count, reason } => {
+                write!(f, "SendFailed({count} to {}: {reason})", to.fmt_short())
+            }
+            Self::Misbehaved { node, reason } => {
+                write!(f, "Misbehaved({}: {reason})", node.fmt_short())
+            }
+            Self::Unwelcome { node, reason } => {
+                write!(f, "Unwelcome({}: {reason})", node.fmt_short())
+            }
+        }
+    }
+}

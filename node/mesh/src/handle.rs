@@ -1,0 +1,321 @@
+//! What the rest of the node holds: a handle that sends commands to the actor and fetches blobs.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use caravan_protocol::{
+    identity::{NodeCert, Signed},
+    ids::NodeId,
+    limits::{GOSSIP_BYTES_MAX, MESSAGE_BYTES_MAX},
+    platform::Platform,
+};
+use libp2p::Multiaddr;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    bulk::{
+        BlobSink, FetchError, Fetched, Wanted,
+        fetch::{Failure, Fetch},
+        pipe::Terms,
+    },
+    counters::{Counters, Tally},
+    event::Contact,
+    names::{AddressError, parse_address, peer_of},
+};
+
+/// Why something was not even queued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It is too long.
+    #[error("send {bytes} bytes: at most {max} fit")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The queue is full.
+    #[error("send: the network does not keep up")]
+    Busy,
+    /// The mesh was shut down.
+    #[error("send: the mesh is shut down")]
+    Closed,
+    /// An address cannot be read.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The node is not connected.
+    #[error("ask {0}: it is not connected")]
+    NotConnected(NodeId),
+    /// Too many questions are open, or they come too fast.
+    #[error("ask {0}: too many questions to it at once")]
+    TooMany(NodeId),
+    /// The node did not want to answer.
+    #[error("ask {0}: it gave no answer")]
+    Unanswered(NodeId),
+    /// The question or the answer was lost.
+    #[error("ask {to}: {reason}")]
+    Lost {
+        /// Who was asked.
+        to: NodeId,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What the actor shows of itself at any time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    pub(crate) connected: Vec<NodeId>,
+    pub(crate) listening: Vec<String>,
+}
+
+/// What the actor is asked to do.
+pub(crate) enum Command {
+    Send {
+        to: NodeId,
+        bytes: Vec<u8>,
+    },
+    Gossip {
+        platform: Platform,
+        bytes: Vec<u8>,
+    },
+    Ask {
+        to: NodeId,
+        bytes: Vec<u8>,
+        reply: oneshot::Sender<Result<Vec<u8>, AskError>>,
+    },
+    Dial(Multiaddr),
+    Learn(Vec<Contact>),
+    Renew(Signed<NodeCert>),
+    Contacts(oneshot::Sender<Vec<Contact>>),
+    Disconnect(NodeId),
+    Ban(NodeId),
+    /// A bulk transfer with the node moves.
+    Alive(NodeId),
+    /// A bulk transfer showed that the node breaks the rules.
+    Report {
+        node: NodeId,
+        reason: String,
+    },
+}
+
+/// The way to the mesh. Clones speak to the same actor.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+    streams: libp2p_stream::Control,
+    terms: Terms,
+    tasks: TaskTracker,
+    tally: Arc<Tally>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("status", &*self.status.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) const fn new(
+        commands: mpsc::Sender<Command>,
+        status: watch::Receiver<Status>,
+        streams: libp2p_stream::Control,
+        terms: Terms,
+        tasks: TaskTracker,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self {
+            commands,
+            status,
+            streams,
+            terms,
+            tasks,
+            tally,
+        }
+    }
+
+    fn command(&self, command: Command) -> Result<(), SendError> {
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => SendError::Busy,
+                mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+            })
+    }
+
+    /// Queues a control message. Messages to one node arrive in the order in which they were
+    /// queued, each once or not at all; what is known to be lost comes back as
+    /// [`Event::SendFailed`](crate::Event::SendFailed).
+    pub fn send(&self, to: NodeId, bytes: Vec<u8>) -> Result<(), SendError> {
+        bounded(bytes.len(), MESSAGE_BYTES_MAX)?;
+        self.command(Command::Send { to, bytes })
+    }
+
+    /// Publishes an offer digest to all members that listen for `platform`. Nobody says whether it
+    /// arrived.
+    pub fn gossip(&self, platform: Platform, bytes: Vec<u8>) -> Result<(), SendError> {
+        bounded(bytes.len(), GOSSIP_BYTES_MAX)?;
+        self.command(Command::Gossip { platform, bytes })
+    }
+
+    /// Asks a member and waits for its driver's answer.
+    pub async fn request(&self, to: NodeId, bytes: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        bounded(bytes.len(), MESSAGE_BYTES_MAX)?;
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Ask { to, bytes, reply })?;
+        answer.await.map_err(|_| SendError::Closed)?
+    }
+
+    /// Dials an address now and again later, until somebody answers there. A member that answers
+    /// is announced by [`Event::Up`](crate::Event::Up).
+    pub fn dial(&self, address: &str) -> Result<(), SendError> {
+        self.command(Command::Dial(parse_address(address)?))
+    }
+
+    /// Members connected now, in id order.
+    #[must_use]
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.status.borrow().connected.clone()
+    }
+
+    /// Addresses at which this node listens, with its key at their ends.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<String> {
+        self.status.borrow().listening.clone()
+    }
+
+    /// Members with their addresses, for an invite's answer or for the next start.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, SendError> {
+        let (reply, contacts) = oneshot::channel();
+        self.command(Command::Contacts(reply))?;
+        contacts.await.map_err(|_| SendError::Closed)
+    }
+
+    /// Makes members known. Certificates that do not hold are passed over.
+    pub fn update_roster(&self, contacts: Vec<Contact>) -> Result<(), SendError> {
+        self.command(Command::Learn(contacts))
+    }
+
+    /// Replaces this node's own certificate, in time before the old one expires. Hellos from now
+    /// on show the new one.
+    pub fn renew(&self, cert: Signed<NodeCert>) -> Result<(), SendError> {
+        self.command(Command::Renew(cert))
+    }
+
+    /// Closes all connections with a node and does not dial it for a while.
+    pub fn disconnect(&self, node: NodeId) -> Result<(), SendError> {
+        self.command(Command::Disconnect(node))
+    }
+
+    /// Strikes a node out: it is cut off, and neither dialled nor let in again.
+    pub fn ban(&self, node: NodeId) -> Result<(), SendError> {
+        self.command(Command::Ban(node))
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.tally.read()
+    }
+
+    /// Fetches blobs from `providers`, asking the next for what those before did not give. To
+    /// resume, ask again for what is missing. Dropping the future ends the transfer.
+    pub async fn fetch(
+        &self,
+        providers: &[NodeId],
+        wanted: Vec<Wanted>,
+        sink: Arc<dyn BlobSink>,
+    ) -> Result<Fetched, FetchError> {
+        let tally = Arc::clone(&self.tally);
+        let mut fetch = Fetch::new(wanted, sink, self.terms.clone(), tally);
+        for provider in providers {
+            if fetch.is_done() {
+                break;
+            }
+            let connected = self
+                .status
+                .borrow()
+                .connected
+                .binary_search(provider)
+                .is_ok();
+            let Some(peer) = peer_of(*provider).filter(|_| connected) else {
+                fetch.failed(*provider, "it is not connected".to_owned());
+                continue;
+            };
+            let mut streams = self.streams.clone();
+            let moved = fetch.moved();
+            let work = fetch.ask(&mut streams, peer);
+            let asked = self.watching(*provider, &moved, work).await?;
+            match asked {
+                None => {}
+                Some(Failure::Lost(reason)) => fetch.failed(*provider, reason),
+                Some(Failure::Broke(reason)) => {
+                    let report = Command::Report {
+                        node: *provider,
+                        reason: reason.clone(),
+                    };
+                    // A full queue costs the report, not the fetch.
+                    let _ = self.command(report);
+                    fetch.failed(*provider, reason);
+                }
+            }
+        }
+        Ok(fetch.finish())
+    }
+
+    /// Awaits a transfer, telling the actor now and then that the peer is alive as long as bytes
+    /// come: behind a slow link's worth of blobs a ping may take too long.
+    async fn watching<T>(
+        &self,
+        node: NodeId,
+        moved: &AtomicU64,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        let mut seen = moved.load(Ordering::Relaxed);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = beat.tick() => {
+                    let bytes = moved.load(Ordering::Relaxed);
+                    if bytes != seen {
+                        seen = bytes;
+                        let _ = self.command(Command::Alive(node));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes all connections and ends all transfers; returns when nothing is left running.
+    pub async fn shutdown(&self) {
+        self.terms.cancel.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+const fn bounded(bytes: usize, max: usize) -> Result<(), SendError> {
+    if bytes > max {
+        return Err(SendError::TooLarge { bytes, max });
+    }
+    Ok(())
+}

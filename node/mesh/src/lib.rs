@@ -1,0 +1,37 @@
+//! The network between nodes: who is connected, what they say to each other, and blobs on their
+//! way. One task, the actor, owns the swarm and every table about peers; the rest of the program
+//! holds a [`Handle`] and reads [`Event`]s. It decides only who may speak (by the rules of
+//! `protocol::identity`), never what is said: messages are bytes to it. No type of the network
+//! library leaves this crate.
+#![warn(missing_docs)]
+
+mod actor;
+mod behaviour;
+mod book;
+mod bucket;
+mod bulk;
+mod config;
+mod counters;
+mod event;
+mod frames;
+mod gate;
+mod handle;
+mod join;
+mod limits;
+mod names;
+mod outbox;
+mod replay;
+mod start;
+mod wire;
+
+pub use bulk::{BlobSink, BlobSource, FetchError, Fetched, Size, Wanted};
+pub use config::{Config, Timing};
+pub use counters::Counters;
+pub use event::{Contact, Event, Refusal, Welcome};
+pub use handle::{AskError, Handle, SendError};
+pub use join::{JoinError, Joined, join};
+pub use names::{AddressError, address_with_node, check_address};
+pub use start::{Mesh, MeshError};
+
+#[cfg(test)]
+mod tests;

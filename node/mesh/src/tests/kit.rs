@@ -1,0 +1,210 @@
+//! A mesh to test in: its founder, its members, blobs in memory.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Cursor, Read},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use caravan_protocol::{
+    identity::{Genesis, Key, NodeCert, Roster, Signed, Tier},
+    ids::{BlobId, NodeId},
+    platform::Platform,
+    time::Stamp,
+};
+use tokio::sync::mpsc;
+
+use crate::{BlobSink, BlobSource, Config, Event, Handle, Mesh, actor::stamp};
+
+/// Upper bound of every wait; a loaded machine is slow.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub(super) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+/// Awaits something that has to happen.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it has to happen")
+}
+
+pub(super) struct Kit {
+    pub(super) founder: Key,
+    pub(super) genesis: Genesis,
+    pub(super) transport: &'static str,
+}
+
+impl Kit {
+    pub(super) fn new(transport: &'static str) -> Self {
+        let founder = key(1);
+        let genesis = Genesis {
+            founder: founder.node(),
+            created: Stamp::from_ms(0),
+            nonce: [9; 32],
+        };
+        Self {
+            founder,
+            genesis,
+            transport,
+        }
+    }
+
+    pub(super) fn roster(&self) -> Roster {
+        Roster::new(self.genesis.clone()).expect("a good genesis")
+    }
+
+    /// A certificate that is good from a minute ago to an hour from now.
+    pub(super) fn cert(&self, node: NodeId) -> Signed<NodeCert> {
+        let now = stamp().as_ms();
+        self.cert_between(&self.founder, node, now - 60_000, now + 3_600_000)
+    }
+
+    pub(super) fn cert_between(
+        &self,
+        signer: &Key,
+        node: NodeId,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Signed<NodeCert> {
+        let cert = NodeCert {
+            mesh: self.roster().mesh(),
+            node,
+            operator: "tester".to_owned(),
+            tier: Tier::Donor,
+            platforms: vec![Platform::here()],
+            not_before: Stamp::from_ms(from_ms),
+            expires: Stamp::from_ms(to_ms),
+        };
+        Signed::sign(signer, &cert).expect("a small record")
+    }
+
+    pub(super) fn config(&self, key: &Key) -> Config {
+        let source = Arc::new(MemBlobs::default());
+        let mut config = Config::new(key, self.cert(key.node()), self.roster(), source);
+        config.listen = vec![self.transport.to_owned()];
+        config
+    }
+
+    pub(super) async fn start(&self, n: u8) -> Node {
+        self.start_with(n, |_| {}).await
+    }
+
+    pub(super) async fn start_with(&self, n: u8, adjust: impl FnOnce(&mut Config)) -> Node {
+        let key = key(n);
+        let mut config = self.config(&key);
+        adjust(&mut config);
+        let (handle, events) = Mesh::start(config).await.expect("the mesh starts");
+        Node {
+            id: key.node(),
+            handle,
+            events,
+        }
+    }
+
+    /// Two members that have met.
+    pub(super) async fn pair(&self) -> (Node, Node) {
+        let mut a = self.start(1).await;
+        let mut b = self.start(2).await;
+        b.handle.dial(&a.address()).expect("a good address");
+        a.up(b.id).await;
+        b.up(a.id).await;
+        (a, b)
+    }
+}
+
+pub(super) fn key(n: u8) -> Key {
+    Key::from_secret(&[n; 32])
+}
+
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) handle: Handle,
+    pub(super) events: mpsc::Receiver<Event>,
+}
+
+impl Node {
+    pub(super) fn address(&self) -> String {
+        self.handle.listen_addresses()[0].clone()
+    }
+
+    /// The first event that `pick` makes something of; those before it are passed over.
+    pub(super) async fn until<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        soon(async {
+            loop {
+                let event = self.events.recv().await.expect("the mesh runs");
+                if let Some(picked) = pick(event) {
+                    return picked;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn up(&mut self, other: NodeId) -> NodeCert {
+        self.until(|event| match event {
+            Event::Up { node, cert } if node == other => Some(cert),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(super) async fn down(&mut self, other: NodeId) {
+        self.until(|event| matches!(event, Event::Down { node } if node == other).then_some(()))
+            .await;
+    }
+
+    pub(super) async fn message(&mut self) -> (NodeId, Vec<u8>) {
+        self.until(|event| match event {
+            Event::Message { from, bytes } => Some((from, bytes)),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// Blobs in memory; as a sink it checks ids as the store does.
+#[derive(Default)]
+pub(super) struct MemBlobs(pub(super) Mutex<BTreeMap<BlobId, Vec<u8>>>);
+
+impl MemBlobs {
+    pub(super) fn of(blobs: impl IntoIterator<Item = Vec<u8>>) -> Arc<Self> {
+        let blobs = blobs.into_iter().map(|bytes| (BlobId::of(&bytes), bytes));
+        Arc::new(Self(Mutex::new(blobs.collect())))
+    }
+
+    pub(super) fn ids(&self) -> Vec<BlobId> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .keys()
+            .copied()
+            .collect()
+    }
+}
+
+impl BlobSource for MemBlobs {
+    fn open(&self, id: BlobId) -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
+        let blobs = self.0.lock().expect("not poisoned");
+        Ok(blobs.get(&id).map(|bytes| {
+            let reader: Box<dyn Read + Send> = Box::new(Cursor::new(bytes.clone()));
+            (bytes.len() as u64, reader)
+        }))
+    }
+}
+
+impl BlobSink for MemBlobs {
+    fn accept(&self, id: BlobId, size: u64, reader: &mut dyn Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != size || BlobId::of(&bytes) != id {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the bytes are not the blob's",
+            ));
+        }
+        self.0.lock().expect("not poisoned").insert(id, bytes);
+        Ok(())
+    }
+}

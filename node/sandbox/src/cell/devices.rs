@@ -1,0 +1,184 @@
+//! `/dev`, `/proc` and `/sys` of a job.
+//!
+//! Six harmless devices, private terminals, and a `/proc` of the job's own processes whose
+//! host-wide files are hidden or cannot be written.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{
+        FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
+        symlinkat,
+    },
+    mount::MountAttrFlags,
+};
+
+use super::{
+    Problem, failed,
+    files::{Links, PLAIN, attach, clone_of, clone_of_fd, find, new_mount},
+};
+use crate::{limits::SHM_BYTES, sys};
+
+/// Name, major and minor number.
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+/// What of `/proc` tells about the host, or about its other users.
+const HIDDEN: [&str; 11] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "key-users",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "kallsyms",
+];
+/// What of `/proc` changes the host.
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Group of terminals on Debian and most others.
+const TTY_GROUP: u32 = 5;
+
+/// Mounts all three onto the directories that the root has for them.
+pub(super) fn mount_all(root: impl AsFd, id_base: u32) -> Result<(), Problem> {
+    let root = root.as_fd();
+    let at = |name: &str| {
+        find(root, Path::new(name), Links::Refused)
+            .map_err(|error| Problem::Refused(format!("find /{name} in the root: {error}")))
+    };
+    let dev = devices(id_base)?;
+    attach(&dev, at("dev")?).map_err(failed("mount /dev"))?;
+    let null = clone_of(&dev, Path::new("null")).map_err(failed("clone /dev/null"))?;
+    terminals_and_memory(&dev, id_base)?;
+    let flags = PLAIN.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    let proc = new_mount("proc", &[], flags)?;
+    attach(&proc, at("proc")?).map_err(failed("mount /proc"))?;
+    let empty = new_mount(
+        "tmpfs",
+        &[("size", "4k"), ("nr_inodes", "2"), ("mode", "755")],
+        flags,
+    )?;
+    sys::set_mount(
+        &empty,
+        MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(),
+        None,
+    )
+    .map_err(failed("make an empty directory read-only"))?;
+    protect(&proc, &null, &empty)?;
+    attach(&empty, at("sys")?).map_err(failed("mount /sys"))
+}
+
+fn devices(id_base: u32) -> Result<OwnedFd, Problem> {
+    let id = id_base.to_string();
+    let options = [
+        ("size", "1m"),
+        ("nr_inodes", "256"),
+        ("mode", "755"),
+        ("uid", &id),
+        ("gid", &id),
+    ];
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    let dev = new_mount("tmpfs", &options, flags)?;
+    let mode = Mode::from_raw_mode(0o666);
+    for (name, major, minor) in DEVICES {
+        let number = makedev(major, minor);
+        mknodat(&dev, name, FileType::CharacterDevice, mode, number)
+            .and_then(|()| chmodat(&dev, name, mode, rustix::fs::AtFlags::empty()))
+            .and_then(|()| own(&dev, name, id_base))
+            .map_err(failed(format!("make /dev/{name}")))?;
+    }
+    for (name, to) in LINKS {
+        symlinkat(to, &dev, name).map_err(failed(format!("make /dev/{name}")))?;
+    }
+    for name in ["pts", "shm"] {
+        mkdirat(&dev, name, Mode::from_raw_mode(0o755))
+            .and_then(|()| own(&dev, name, id_base))
+            .map_err(failed(format!("make /dev/{name}")))?;
+    }
+    Ok(dev)
+}
+
+/// Gives something to root of the job.
+pub(super) fn own(dir: impl AsFd, name: &str, id_base: u32) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(id_base), Gid::from_raw(id_base));
+    chownat(
+        dir,
+        name,
+        Some(uid),
+        Some(gid),
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+}
+
+fn terminals_and_memory(dev: &OwnedFd, id_base: u32) -> Result<(), Problem> {
+    let at = |name: &str| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        openat(dev, name, flags, Mode::empty()).map_err(failed(format!("open /dev/{name}")))
+    };
+    let group = (id_base + TTY_GROUP).to_string();
+    let options = [
+        ("ptmxmode", "0666"),
+        ("mode", "0620"),
+        ("gid", group.as_str()),
+        ("max", "64"),
+    ];
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    let pts = new_mount("devpts", &options, flags)?;
+    attach(&pts, at("pts")?).map_err(failed("mount /dev/pts"))?;
+    let (size, id) = (SHM_BYTES.to_string(), id_base.to_string());
+    let options = [
+        ("size", size.as_str()),
+        ("mode", "1777"),
+        ("uid", &id),
+        ("gid", &id),
+    ];
+    let shm = new_mount("tmpfs", &options, PLAIN)?;
+    attach(&shm, at("shm")?).map_err(failed("mount /dev/shm"))
+}
+
+/// Covers what would tell about the host, and makes read-only what would change it.
+fn protect(proc: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> Result<(), Problem> {
+    for name in HIDDEN {
+        let Ok(target) = find(proc, Path::new(name), Links::Refused) else {
+            continue;
+        };
+        let is_dir = rustix::fs::fstat(&target)
+            .map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+            .map_err(failed(format!("look at /proc/{name}")))?;
+        clone_of_fd(if is_dir { empty } else { null })
+            .and_then(|cover| attach(cover, target))
+            .map_err(failed(format!("hide /proc/{name}")))?;
+    }
+    for name in READ_ONLY {
+        let Ok(target) = find(proc, Path::new(name), Links::Refused) else {
+            continue;
+        };
+        let cover = clone_of_fd(&target).map_err(failed(format!("clone /proc/{name}")))?;
+        sys::set_mount(
+            &cover,
+            MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(),
+            None,
+        )
+        .map_err(failed(format!("make /proc/{name} read-only")))?;
+        attach(cover, target).map_err(failed(format!("protect /proc/{name}")))?;
+    }
+    Ok(())
+}

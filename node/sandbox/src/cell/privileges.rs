@@ -1,0 +1,102 @@
+//! What a job may do: users, capabilities, system calls, process limits.
+//!
+//! After [`drop_for_good`] nothing that comes from init can get back what it gave up.
+
+use std::{io, os::fd::BorrowedFd};
+
+use rustix::{
+    fs::{Gid, Uid},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{
+        CapabilitySet, CapabilitySets, LinkNameSpaceType, clear_ambient_capability_set,
+        move_into_link_name_space, remove_capability_from_bounding_set, set_capabilities,
+        set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    },
+};
+
+use super::{Problem, Unguarded, failed};
+use crate::{
+    seccomp::Filters,
+    spec::{Limits, Spec},
+    sys,
+};
+
+/// What package managers and tar need as root of their own users: owners, modes, other users'
+/// processes, users. Nothing of networks, devices, mounts, tracing or the kernel.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SYS_CHROOT);
+/// Numbers of capabilities that a kernel may know of.
+const CAPABILITY_BITS: u32 = 63;
+
+/// Becomes root of the job's own users.
+pub(super) fn enter(users: BorrowedFd<'_>) -> Result<(), Problem> {
+    move_into_link_name_space(users, Some(LinkNameSpaceType::User))
+        .map_err(failed("enter the user namespace"))?;
+    set_thread_groups(&[]).map_err(failed("drop the groups"))?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).map_err(failed("change the group"))?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(failed("change the user"))
+}
+
+/// Gives up all capabilities but a few, and most system calls.
+pub(super) fn drop_for_good(spec: &Spec, filters: &Filters) -> Result<(), Problem> {
+    for bit in 0..=CAPABILITY_BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        // EINVAL: the kernel knows no more of them.
+        if !KEPT.contains(capability) && remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
+    }
+    clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
+    if !spec.setuid_inside {
+        set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    }
+    // Before the capabilities go: with set-user-id programs allowed, this needs one of them.
+    for filter in &filters.0 {
+        sys::install_filter(filter).map_err(failed("install the system call filter"))?;
+    }
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: KEPT,
+            permitted: KEPT,
+            inheritable,
+        },
+    )
+    .map_err(failed("drop the capabilities"))
+}
+
+/// Limits of one process, and stand-ins for control groups that the host does not have.
+pub(super) fn bound_process(limits: &Limits, unguarded: Unguarded) -> io::Result<()> {
+    lower(Resource::Core, 0)?;
+    lower(Resource::Nofile, limits.nofile)?;
+    if unguarded.memory {
+        lower(Resource::As, limits.memory_bytes)?;
+    }
+    if unguarded.pids {
+        lower(Resource::Nproc, limits.pids)?;
+    }
+    Ok(())
+}
+
+/// Hard limits are only ever lowered: raising one needs a capability that some hosts lack.
+fn lower(resource: Resource, value: u64) -> io::Result<()> {
+    let hard = getrlimit(resource)
+        .maximum
+        .map_or(value, |hard| hard.min(value));
+    setrlimit(
+        resource,
+        Rlimit {
+            current: Some(hard),
+            maximum: Some(hard),
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! The job's `/`: an overlay of its layers, with the mounts that every job has.
+//!
+//! The layers, the upper and the work directory are reached through one clone of the store whose
+//! owners are mapped by the job's user namespace. Below all layers lies a skeleton with the
+//! mount points, so that nothing has to be made in the upper directory. Runs as root of the host
+//! in a mount namespace that the job will live in; never follows a link of a layer out of it.
+
+use std::{
+    fs,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::fs::{PermissionsExt, chown, symlink},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, open, openat2},
+    io::Errno,
+    mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount},
+    process::{chdir, fchdir, pivot_root},
+};
+
+use super::{
+    Problem, devices, failed,
+    files::{Links, PLAIN, attach, clone_of, find, mapped_clone, new_mount},
+};
+use crate::{
+    limits::RUN_BYTES,
+    spec::{Bind, Network, Root, Spec},
+    sys,
+};
+
+/// Directories of which one exists on every host; our private view covers it.
+const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
+/// Bytes of all skeletons, links and generated files of one job.
+const STAGE_SIZE: &str = "16m";
+/// Mount points that every root has.
+const FIXED: [&str; 6] = ["dev", "proc", "sys", "tmp", "var/tmp", "run"];
+/// Everything that could make the upper directory depend on something else is off: it holds
+/// plain files, 0:0 character devices for what was deleted, and `trusted.overlay.opaque`.
+/// `volatile`: nothing waits for the disk; who keeps the upper directory syncs it.
+const OVERLAY: &str =
+    "index=off,metacopy=off,redirect_dir=off,nfs_export=off,xino=on,volatile,upperdir=u,workdir=w";
+
+/// Builds the root and moves into it.
+pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>) -> Result<(), Problem> {
+    let areas = Areas::open(&spec.root, users)?;
+    let binds = open_binds(spec, users)?;
+    let stage = Stage::mount(spec, areas, &binds)?;
+    let root = stage.overlay(spec)?;
+    devices::mount_all(&root, spec.id_base)?;
+    scratch(&root, spec)?;
+    for bind in &binds {
+        attach_bind(&root, bind)?;
+    }
+    network_files(&root, spec, &stage)?;
+    enter(&root)
+}
+
+/// The parts of the host that the overlay is made of, mapped and detached.
+struct Areas {
+    store: OwnedFd,
+    /// Where upper and work are, if that is not the store.
+    aside: Option<OwnedFd>,
+    /// Upper and work as seen from the stage.
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Areas {
+    fn open(root: &Root, users: BorrowedFd<'_>) -> Result<Self, Problem> {
+        private(&root.store)?;
+        let store = mapped_clone(&root.store, users, MountAttrFlags::empty())?;
+        let (upper, work) = (root.store.join(&root.upper), root.store.join(&root.work));
+        let inside = |path: &Path| path.strip_prefix(&root.store).map(Path::to_owned);
+        if let (Ok(upper), Ok(work)) = (inside(&upper), inside(&work)) {
+            let s = Path::new("s");
+            return Ok(Self {
+                store,
+                aside: None,
+                upper: s.join(upper),
+                work: s.join(work),
+            });
+        }
+        let common: PathBuf = upper
+            .components()
+            .zip(work.components())
+            .take_while(|(a, b)| a == b)
+            .map(|(a, _)| a)
+            .collect();
+        private(&common)?;
+        let aside = mapped_clone(&common, users, MountAttrFlags::empty())?;
+        let seen = |path: &Path| Path::new("a").join(path.strip_prefix(&common).unwrap_or(path));
+        Ok(Self {
+            store,
+            aside: Some(aside),
+            upper: seen(&upper),
+            work: seen(&work),
+        })
+    }
+}
+
+/// Others must not reach what jobs write: a job may leave set-user-id files of root there.
+fn private(dir: &Path) -> Result<(), Problem> {
+    for part in dir.ancestors() {
+        let found = fs::metadata(part)
+            .map_err(|error| Problem::Refused(format!("open {}: {error}", part.display())))?;
+        if found.is_dir() && found.permissions().mode() & 0o011 == 0 {
+            return Ok(());
+        }
+    }
+    let dir = dir.display();
+    Err(Problem::Refused(format!(
+        "keep {dir} private: other users can enter it and run what jobs leave there; chmod 700 {dir}"
+    )))
+}
+
+/// A bind whose source was found before the stage could cover it.
+struct Opened<'a> {
+    target: &'a Path,
+    mount: OwnedFd,
+    is_dir: bool,
+}
+
+fn open_binds<'a>(spec: &'a Spec, users: BorrowedFd<'_>) -> Result<Vec<Opened<'a>>, Problem> {
+    let open = |bind: &'a Bind| {
+        let mount = if bind.read_only {
+            read_only_clone(&bind.source, users)?
+        } else {
+            private(&bind.source)?;
+            mapped_clone(&bind.source, users, PLAIN)?
+        };
+        let is_dir = is_dir(&mount).map_err(failed("look at a bind's source"))?;
+        let target = bind.target.strip_prefix("/").unwrap_or(&bind.target);
+        Ok(Opened {
+            target,
+            mount,
+            is_dir,
+        })
+    };
+    spec.binds.iter().map(open).collect()
+}
+
+/// Where the file system cannot map owners (an overlay, a network share), what may only be read
+/// is shown with owners that are nobody inside.
+fn read_only_clone(path: &Path, users: BorrowedFd<'_>) -> Result<OwnedFd, Problem> {
+    let flags = PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    mapped_clone(path, users, flags).or_else(|problem| {
+        let Ok(mount) = clone_of(CWD, path) else {
+            return Err(problem);
+        };
+        sys::set_mount(&mount, flags.bits().into(), None)
+            .map_err(failed(format!("make {} read-only", path.display())))?;
+        Ok(mount)
+    })
+}
+
+fn is_dir(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
+/// A small file system of our own over some directory of the host, seen by this job only.
+struct Stage {
+    dir: PathBuf,
+}
+
+impl Stage {
+    fn mount(spec: &Spec, areas: Areas, binds: &[Opened<'_>]) -> Result<Self, Problem> {
+        let dir = STAGES.iter().map(PathBuf::from).find(|dir| dir.is_dir());
+        let dir = dir.ok_or_else(|| Problem::Failed("find a directory to build in".to_owned()))?;
+        let tmpfs = new_mount("tmpfs", &[("size", STAGE_SIZE), ("mode", "700")], PLAIN)?;
+        let on = open(&dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        on.and_then(|on| attach(tmpfs, on))
+            .map_err(failed("mount the stage"))?;
+        let stage = Self { dir };
+        for name in ["s", "a", "l", "root", "skeleton", "etc"] {
+            fs::create_dir(stage.dir.join(name)).map_err(failed("fill the stage"))?;
+        }
+        stage.attach("s", areas.store)?;
+        if let Some(aside) = areas.aside {
+            stage.attach("a", aside)?;
+        }
+        stage.link_layers(&spec.root, &areas.upper, &areas.work)?;
+        stage
+            .skeleton(spec, binds)
+            .map_err(failed("make the mount points"))?;
+        Ok(stage)
+    }
+
+    fn attach(&self, name: &str, mount: OwnedFd) -> Result<(), Problem> {
+        open(
+            self.dir.join(name),
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .and_then(|on| attach(mount, on))
+        .map_err(failed("mount the store"))
+    }
+
+    /// Short names, so that hundreds of layers fit into one page of mount options, and so that
+    /// no byte of a path is taken for an option.
+    fn link_layers(&self, root: &Root, upper: &Path, work: &Path) -> Result<(), Problem> {
+        let links = self.dir.join("l");
+        let stage = open(&self.dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("open the stage"))?;
+        let link = |what: &str, name: String, seen: &Path, path: &Path| {
+            must_be_directory(&stage, seen, what, path)?;
+            symlink(Path::new("..").join(seen), links.join(name)).map_err(failed("link a layer"))
+        };
+        for (index, lower) in root.lowers.iter().enumerate() {
+            link(
+                "layer",
+                index.to_string(),
+                &Path::new("s").join(lower),
+                lower,
+            )?;
+        }
+        link("upper directory", "u".to_owned(), upper, &root.upper)?;
+        link("work directory", "w".to_owned(), work, &root.work)
+    }
+
+    /// Every mount point, in a layer below all others: a layer that has the directory wins.
+    fn skeleton(&self, spec: &Spec, binds: &[Opened<'_>]) -> std::io::Result<()> {
+        let top = self.dir.join("skeleton");
+        own(&top, spec)?;
+        for dir in FIXED {
+            make_dirs(&top, Path::new(dir), spec)?;
+        }
+        let mut files: Vec<&Path> = vec![Path::new("etc/hostname"), Path::new("etc/hosts")];
+        if spec.network == Network::Host {
+            files = vec![Path::new("etc/resolv.conf")];
+        }
+        for bind in binds {
+            if bind.is_dir {
+                make_dirs(&top, bind.target, spec)?;
+            } else {
+                files.push(bind.target);
+            }
+        }
+        for file in files {
+            make_dirs(&top, file.parent().unwrap_or(Path::new("")), spec)?;
+            fs::write(top.join(file), [])?;
+            own(&top.join(file), spec)?;
+        }
+        Ok(())
+    }
+
+    fn overlay(&self, spec: &Spec) -> Result<OwnedFd, Problem> {
+        let lowers = (0..spec.root.lowers.len())
+            .rev()
+            .map(|index| index.to_string());
+        let lowers: Vec<String> = lowers.chain(["../skeleton".to_owned()]).collect();
+        let options = format!("lowerdir={},{OVERLAY}", lowers.join(":"));
+        let options = std::ffi::CString::new(options).map_err(failed("name the layers"))?;
+        chdir(self.dir.join("l")).map_err(failed("enter the stage"))?;
+        let suid = if spec.setuid_inside {
+            MountFlags::empty()
+        } else {
+            MountFlags::NOSUID
+        };
+        // The overlay works with the rights of whoever mounts it. Host root has no id in the
+        // mapped layers, so it must make files as root of the job, with its capabilities kept.
+        let capabilities = rustix::thread::capabilities(None).map_err(failed("read rights"))?;
+        sys::set_file_ids(spec.id_base, spec.id_base);
+        let mounted = rustix::thread::set_capabilities(None, capabilities).and_then(|()| {
+            mount(
+                "overlay",
+                "../root",
+                "overlay",
+                suid | MountFlags::NODEV,
+                &*options,
+            )
+        });
+        sys::set_file_ids(0, 0);
+        mounted.map_err(failed(format!(
+            "mount {} layers as overlay",
+            spec.root.lowers.len()
+        )))?;
+        open("../root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("open the root"))
+    }
+}
+
+fn must_be_directory(base: &OwnedFd, path: &Path, what: &str, name: &Path) -> Result<(), Problem> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(base, path, flags, Mode::empty(), resolve) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::Refused(format!(
+            "open {what} {}: {error}",
+            name.display()
+        ))),
+    }
+}
+
+fn own(path: &Path, spec: &Spec) -> std::io::Result<()> {
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(if path.is_dir() { 0o755 } else { 0o644 }),
+    )?;
+    chown(path, Some(spec.id_base), Some(spec.id_base))
+}
+
+fn make_dirs(top: &Path, inside: &Path, spec: &Spec) -> std::io::Result<()> {
+    let mut dir = top.to_owned();
+    for part in inside.components() {
+        dir.push(part);
+        match fs::create_dir(&dir) {
+            Ok(()) => own(&dir, spec)?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Directories whose content is the job's own business and goes with it.
+fn scratch(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
+    let (memory, run) = (spec.limits.memory_bytes.to_string(), RUN_BYTES.to_string());
+    let id = spec.id_base.to_string();
+    for (name, size, mode) in [
+        ("tmp", &memory, "1777"),
+        ("var/tmp", &memory, "1777"),
+        ("run", &run, "755"),
+    ] {
+        let target = match find(root, Path::new(name), Links::Refused) {
+            Ok(target) => target,
+            // A link (`/var/tmp` to `/tmp`): what it leads to is mounted by its own name.
+            Err(Errno::LOOP) if name == "var/tmp" => continue,
+            Err(error) => {
+                return Err(Problem::Refused(format!(
+                    "find /{name} in the root: {error}"
+                )));
+            }
+        };
+        let options = [
+            ("size", size.as_str()),
+            ("mode", mode),
+            ("uid", &id),
+            ("gid", &id),
+        ];
+        let tmpfs = new_mount("tmpfs", &options, PLAIN)?;
+        attach(tmpfs, target).map_err(failed(format!("mount /{name}")))?;
+    }
+    Ok(())
+}
+
+fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), Problem> {
+    let shown = bind.target.display();
+    let found = find(root, bind.target, Links::Inside)
+        .map_err(|error| Problem::Refused(format!("find bind target /{shown}: {error}")))?;
+    if is_dir(&found).ok() != Some(bind.is_dir) {
+        let what = format!("bind on /{shown}: one is a directory and the other is not");
+        return Err(Problem::Refused(what));
+    }
+    attach(&bind.mount, found).map_err(failed(format!("bind on /{shown}")))
+}
+
+/// Names of the machine itself, or the host's resolver.
+fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Problem> {
+    let host = &spec.hostname;
+    if spec.network == Network::Host {
+        let resolver = Path::new("/etc/resolv.conf");
+        let Ok(target) = find(root, Path::new("etc/resolv.conf"), Links::Inside) else {
+            return Ok(());
+        };
+        let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(PLAIN);
+        let Ok(source) = clone_of(CWD, resolver) else {
+            return Ok(());
+        };
+        return sys::set_mount(&source, flags.bits().into(), None)
+            .map_err(failed("make the resolver file read-only"))
+            .and_then(|()| attach(source, target).map_err(failed("mount the resolver file")));
+    }
+    let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost\n");
+    for (name, text) in [("hostname", format!("{host}\n")), ("hosts", hosts)] {
+        let path = stage.dir.join("etc").join(name);
+        fs::write(&path, text)
+            .and_then(|()| own(&path, spec))
+            .map_err(failed(format!("write /etc/{name}")))?;
+        // A layer that has a directory or a link to nowhere there keeps it.
+        let inside = Path::new("etc").join(name);
+        let Ok(target) = find(root, &inside, Links::Refused) else {
+            continue;
+        };
+        let source = clone_of(CWD, &path).map_err(failed("clone a file"))?;
+        attach(source, target).map_err(failed(format!("mount /etc/{name}")))?;
+    }
+    Ok(())
+}
+
+/// Makes the root `/` and forgets the host.
+fn enter(root: &OwnedFd) -> Result<(), Problem> {
+    fchdir(root)
+        .and_then(|()| pivot_root(".", "."))
+        .and_then(|()| unmount(".", UnmountFlags::DETACH))
+        .and_then(|()| chdir("/"))
+        .map_err(failed("enter the root"))
+}

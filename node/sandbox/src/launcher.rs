@@ -1,0 +1,188 @@
+//! The real [`Sandbox`]: asks the helper process.
+//!
+//! Holds the one socket to the helper; the helper and every job end with it. Any thread may
+//! start jobs. Never forks in the node itself.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair},
+    pipe::{PipeFlags, pipe_with},
+};
+
+use crate::{
+    cgroup::Places,
+    helper::{HELPER_ARG, JOB, READY, TAG, is_helper},
+    limits::HELPER_START_MS,
+    sandbox::{Error, Running, Sandbox},
+    spec::{JobName, Spec},
+    wire::{self, Reply, Request, WireError},
+};
+
+/// This process's own program.
+const SELF: &str = "/proc/self/exe";
+/// Bytes of the reason that a helper gives for not starting.
+const REASON_MAX: usize = 512;
+
+/// Starts jobs through a helper process. Dropping it ends all of them.
+#[derive(Debug)]
+pub struct Launcher {
+    socket: OwnedFd,
+    helper: Child,
+}
+
+impl Launcher {
+    /// Starts this program once more as a helper. For the start of `main`, after
+    /// [`crate::run_as_helper_if_asked`].
+    ///
+    /// # Errors
+    /// If the program does not become a helper when asked.
+    pub fn spawn() -> Result<Self, Error> {
+        Self::spawn_program(Path::new(SELF))
+    }
+
+    /// Starts any program that calls [`crate::run_as_helper_if_asked`] first.
+    ///
+    /// # Errors
+    /// If it does not answer as a helper does.
+    pub fn spawn_program(program: &Path) -> Result<Self, Error> {
+        // A program that forgot to become the helper would start itself for ever.
+        if is_helper() {
+            let what = "this program was asked to be a helper and did not become one";
+            return Err(Error::HelperStart(what.to_owned()));
+        }
+        let kind = SocketType::SEQPACKET;
+        let (socket, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+            .map_err(|error| wrong("make a socket", error))?;
+        let helper = Command::new(program)
+            .arg0("sandbox-helper")
+            .arg(HELPER_ARG)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| Error::HelperStart(format!("{}: {error}", program.display())))?;
+        let launcher = Self { socket, helper };
+        launcher.await_answer()?;
+        Ok(launcher)
+    }
+
+    fn await_answer(&self) -> Result<(), Error> {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: i64::from(HELPER_START_MS) / 1_000,
+            tv_nsec: 0,
+        };
+        let ready = loop {
+            match poll(&mut fds, Some(&limit)) {
+                Err(Errno::INTR) => {}
+                other => break other.map_err(|error| wrong("wait for the helper", error))?,
+            }
+        };
+        if ready == 0 {
+            let what = format!("no answer within {HELPER_START_MS} ms");
+            return Err(Error::HelperStart(what));
+        }
+        let (answer, _) = wire::receive_fds(&self.socket, REASON_MAX)
+            .map_err(|error| wrong("hear the helper", error))?;
+        match answer.first() {
+            Some(&READY) if answer.len() == 1 => Ok(()),
+            Some(_) => Err(Error::HelperStart(
+                String::from_utf8_lossy(&answer).into_owned(),
+            )),
+            None => Err(Error::HelperStart("it ended without an answer".to_owned())),
+        }
+    }
+
+    /// Takes over a tag: kills and removes what an earlier node of this tag left in control
+    /// groups, and marks all later jobs with it. The caller makes sure (by the store's lock)
+    /// that no other node uses the tag. Says how many leftovers there were.
+    ///
+    /// # Errors
+    /// If a leftover cannot be removed, or the helper is gone.
+    pub fn clean(&self, tag: &JobName) -> Result<usize, Error> {
+        let count = Places::find().clean(tag).map_err(|source| Error::Io {
+            what: "clean old control groups",
+            source,
+        })?;
+        let order: Vec<u8> = [TAG].into_iter().chain(tag.as_str().bytes()).collect();
+        wire::send_fds(&self.socket, &order, &[]).map_err(|_| Error::HelperGone)?;
+        Ok(count)
+    }
+
+    /// Process id of the helper, for whoever watches over the node.
+    pub fn helper_id(&self) -> u32 {
+        self.helper.id()
+    }
+}
+
+impl Sandbox for Launcher {
+    fn start(&self, spec: &Spec) -> Result<Running, Error> {
+        spec.check()?;
+        let request = wire::frame(&Request { spec: spec.clone() }).map_err(Error::Wire)?;
+        let (read, write) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|error| wrong("make a pipe", error))?;
+        let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Io {
+            what: "make a socket",
+            source,
+        })?;
+        wire::send_fds(&self.socket, &[JOB], &[theirs.as_fd(), write.as_fd()])
+            .map_err(|_| Error::HelperGone)?;
+        drop((theirs, write));
+        io::Write::write_all(&mut &ours, &request).map_err(|error| {
+            if is_gone(&error) {
+                Error::HelperGone
+            } else {
+                lost(error)
+            }
+        })?;
+        match wire::receive::<Reply>(&mut &ours) {
+            Ok(Reply::Started) => Ok(Running::new(read, ours)),
+            Ok(Reply::Refused(what)) => Err(Error::Refused(what)),
+            Ok(Reply::Failed(what)) => Err(Error::Setup(what)),
+            Ok(Reply::Exited(_)) => Err(Error::Lost),
+            Err(WireError::Closed) => Err(Error::Lost),
+            Err(error) => Err(Error::Wire(error)),
+        }
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        // Bounded by the helper's own time for stopping.
+        let _ = self.helper.wait();
+    }
+}
+
+fn wrong(what: &'static str, error: Errno) -> Error {
+    Error::Io {
+        what,
+        source: error.into(),
+    }
+}
+
+fn lost(source: io::Error) -> Error {
+    Error::Io {
+        what: "pass the job to the helper",
+        source,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}

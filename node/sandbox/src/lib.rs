@@ -1,0 +1,46 @@
+//! The sandbox: runs one command as root of its own users, over an overlay of layers.
+//!
+//! A [`Launcher`] asks a helper process (this program's own image, started anew, one thread)
+//! which keeps a few *cells* ready: empty sandboxes with namespaces of their own for users,
+//! processes, mounts, network, IPC, host name and control groups. A job is one [`Spec`] put into
+//! a cell; [`FakeSandbox`] is the scripted stand-in for tests of other rooms.
+//!
+//! **What the upper directory holds afterwards.** Everything the command wrote, with owners as
+//! seen inside (0, 1000, ...), self-contained: whole files, no redirects, no references to
+//! layers. A deleted name is a character device 0:0; a directory that replaces one of a layer
+//! has the extended attribute `trusted.overlay.opaque` = `y`; no other `trusted.overlay.*`
+//! attribute has a meaning that a reader must know. `/tmp`, `/var/tmp`, `/run`, `/dev`, `/proc`,
+//! `/sys`, binds and mount points are not in it. It may hold set-user-id files, links to
+//! anywhere and names of any bytes: it is read by descriptors that follow no link. Its files
+//! are not synced to the disk.
+//!
+//! **Invariants.** No descriptor, environment or path of the node reaches a job. A job's end is
+//! reported when its last process is dead and its mounts and control groups are gone. When the
+//! node dies, however it dies, its jobs die. A store that other users of the host can enter is
+//! refused. `unsafe` is only in `sys.rs`.
+//!
+//! Never here: what a layer is, where it comes from, what becomes of the upper directory.
+
+mod cell;
+mod cgroup;
+mod fake;
+mod helper;
+mod launcher;
+mod limits;
+mod output;
+mod probe;
+mod sandbox;
+mod seccomp;
+mod spec;
+mod supervisor;
+mod sys;
+mod wire;
+
+pub use fake::{End, FakeSandbox, Script};
+pub use helper::{HELPER_ARG, helper_main, run_as_helper_if_asked};
+pub use launcher::Launcher;
+pub use output::{Meter, OutputLimit};
+pub use probe::{Abilities, Missing, probe};
+pub use sandbox::{Error, Exit, Killer, Limit, Running, Sandbox, Status};
+pub use spec::{Bind, JobName, Limits, Network, Root, Spec, SpecError};
+pub use wire::WireError;

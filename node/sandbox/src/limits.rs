@@ -1,0 +1,40 @@
+//! Every bound of this crate, in one place.
+
+/// Ids of one job's user namespace: inside 0..65536.
+pub(crate) const ID_COUNT: u32 = 65_536;
+/// Layers below the upper directory; the kernel stacks at most 500, and one is ours.
+pub(crate) const LOWERS_MAX: usize = 480;
+/// Extra directories and files bound into one job.
+pub(crate) const BINDS_MAX: usize = 64;
+/// Arguments of a command.
+pub(crate) const ARGS_MAX: usize = 4_096;
+/// Variables of a command's environment.
+pub(crate) const ENV_MAX: usize = 4_096;
+/// Bytes of one path, name included.
+pub(crate) const PATH_MAX: usize = 4_095;
+/// Bytes of one message between the launcher and its helper.
+pub(crate) const MESSAGE_MAX: usize = 1 << 20;
+/// Bytes of a job's name, and of the tag that all jobs of a node carry.
+pub(crate) const NAME_MAX: usize = 64;
+/// Bytes of a host name inside.
+pub(crate) const HOSTNAME_MAX: usize = 63;
+/// Jobs of one helper at once.
+pub(crate) const JOBS_MAX: usize = 256;
+/// Cells that wait ready for a job.
+pub(crate) const WARM_MAX: usize = 2;
+/// The longest a job may ask to run: a week.
+pub(crate) const WALL_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+/// The least memory in which a command can start.
+pub(crate) const MEMORY_MIN: u64 = 4 << 20;
+/// Bytes of `/dev/shm` inside.
+pub(crate) const SHM_BYTES: u64 = 64 << 20;
+/// Bytes of `/run` inside.
+pub(crate) const RUN_BYTES: u64 = 64 << 20;
+/// How long a fresh helper may take to answer.
+pub(crate) const HELPER_START_MS: i32 = 10_000;
+/// How long a closing helper waits for its jobs to be gone.
+pub(crate) const HELPER_STOP_MS: u64 = 5_000;
+/// How long the removal of a control group is tried again while its last process leaves.
+pub(crate) const CGROUP_REMOVE_MS: u64 = 2_000;
+/// Bytes read from one file of /proc or of a control group.
+pub(crate) const SMALL_FILE_MAX: u64 = 1 << 20;

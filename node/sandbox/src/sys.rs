@@ -1,0 +1,290 @@
+//! The system calls that no safe wrapper offers, and all `unsafe` of this crate.
+//!
+//! Everything that forks is meant for the helper and what comes from it: processes with one
+//! thread, where a copy of the process is a whole process. Never called in a node itself.
+
+#![expect(
+    unsafe_code,
+    reason = "raw system calls; each block says why it is sound"
+)]
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_long, c_uint},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+};
+
+use rustix::process::Pid;
+use seccompiler::BpfProgram;
+
+/// Exit code of a process of ours that panicked.
+const EXIT_PANIC: c_int = 70;
+
+/// The namespaces of every job but that of its users.
+pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP) as u64;
+/// Users of its own.
+pub(crate) const NEW_USERS: u64 = libc::CLONE_NEWUSER as u64;
+/// The new process is a sibling, so that the caller's parent may wait for it.
+pub(crate) const SIBLING: u64 = libc::CLONE_PARENT as u64;
+
+/// Runs `child` in a copy of this process, which ends with its return value, in new namespaces
+/// as `flags` says. Of descriptors it has 0, 1, 2 and those of `keep`; `child` must own none of
+/// the others. Only for processes with one thread.
+pub(crate) fn fork_with(
+    flags: u64,
+    keep: &[BorrowedFd<'_>],
+    child: impl FnOnce() -> c_int,
+) -> io::Result<Pid> {
+    // With CLONE_PARENT the kernel takes the caller's own signal and wants none named.
+    let exit_signal = if flags & SIBLING == 0 {
+        libc::SIGCHLD as u64
+    } else {
+        0
+    };
+    // SAFETY: all-zero is a valid clone_args.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.exit_signal = exit_signal;
+    // SAFETY: no memory is shared (no CLONE_VM) and no pointer is passed, so this is fork(2):
+    // the child has its own copy of everything, and in a process with one thread no lock of the
+    // allocator or the runtime can be held by somebody who is not there.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            std::mem::size_of::<libc::clone_args>(),
+        )
+    };
+    match pid {
+        0 => leave_with(|| close_all_but(keep).map_or(EXIT_PANIC, |()| child())),
+        _ => returned_pid(pid),
+    }
+}
+
+/// Like [`fork_with`] without namespaces, but by the older call, which the job's own system
+/// call filter lets through.
+pub(crate) fn fork(child: impl FnOnce() -> c_int) -> io::Result<Pid> {
+    // SAFETY: as in `fork_with`: one thread.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        0 => leave_with(child),
+        _ => returned_pid(pid.into()),
+    }
+}
+
+fn returned_pid(pid: c_long) -> io::Result<Pid> {
+    let failed = || io::Error::last_os_error();
+    c_int::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(Pid::from_raw)
+        .ok_or_else(failed)
+}
+
+fn leave_with(child: impl FnOnce() -> c_int) -> ! {
+    let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(EXIT_PANIC);
+    // SAFETY: ends the process without running the parent's exit handlers.
+    unsafe { libc::_exit(code) }
+}
+
+/// What a waited-for process cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) cpu_ms: u64,
+    pub(crate) peak_bytes: u64,
+}
+
+/// Waits for one child and takes its raw wait status.
+pub(crate) fn wait(pid: Pid) -> io::Result<(c_int, Cost)> {
+    let mut status: c_int = 0;
+    // SAFETY: all-zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to live locals of the right type.
+        let got = unsafe {
+            libc::wait4(
+                pid.as_raw_nonzero().get(),
+                &raw mut status,
+                0,
+                &raw mut usage,
+            )
+        };
+        if got >= 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let ms = |t: libc::timeval| {
+        u64::try_from(t.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(t.tv_usec).unwrap_or(0) / 1_000
+    };
+    let peak_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1_024;
+    Ok((
+        status,
+        Cost {
+            cpu_ms: ms(usage.ru_utime) + ms(usage.ru_stime),
+            peak_bytes,
+        },
+    ))
+}
+
+/// Replaces this process; returns only with the reason why it could not.
+pub(crate) fn execute(program: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([ptr::null()])
+            .collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end with a null pointer and point to strings that outlive the call.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Closes every descriptor but 0, 1, 2 and those of `keep`.
+pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<c_uint> = keep
+        .iter()
+        .filter_map(|fd| c_uint::try_from(fd.as_raw_fd()).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut first: c_uint = 3;
+    for fd in kept.into_iter().filter(|fd| *fd >= 3).chain([c_uint::MAX]) {
+        if first < fd {
+            // SAFETY: called in fresh copies of a process and before exec, whose owners of the
+            // closed descriptors are never dropped: exec and _exit do not run them.
+            checked(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Takes ownership of descriptor 0, where the launcher put the helper's socket.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    // Duplicated, so that the number 0 stays taken and no later file lands on it.
+    // SAFETY: plain duplication; a closed descriptor 0 is an error, not undefined.
+    let fd = unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3) };
+    checked(fd.into())?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Changes a detached mount: its flags, and whose ids its owners are mapped through.
+pub(crate) fn set_mount(
+    mount: impl AsFd,
+    flags: u64,
+    users: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let id_flag = if users.is_some() {
+        libc::MOUNT_ATTR_IDMAP
+    } else {
+        0
+    };
+    let attr = libc::mount_attr {
+        attr_set: flags | id_flag,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: `attr` is a live local whose size is passed; the path is an empty C string.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    checked(got)
+}
+
+/// Sets the user and group that new files get, without touching anything else.
+pub(crate) fn set_file_ids(uid: u32, gid: u32) {
+    // SAFETY: no pointers; these calls cannot fail for root, and a failure shows as EOVERFLOW
+    // of the mount that follows.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+/// Installs a system call filter for this process and all that come from it.
+pub(crate) fn install_filter(program: &BpfProgram) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let filter = libc::sock_fprog {
+        len,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: seccompiler's instruction has the kernel's layout (it is repr(C) with the same
+    // fields), the length is the slice's, and the kernel only reads it.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const filter,
+        )
+    };
+    checked(got)
+}
+
+/// Gives every signal its default meaning again and unblocks all; exec keeps ignored ones.
+pub(crate) fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is always valid; the few signals that refuse it are left alone.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: `set` is a live local that sigemptyset makes valid.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+    }
+}
+
+/// Lets the kernel reap this process's children by itself, or not.
+pub(crate) fn reap_children_by_kernel(yes: bool) {
+    let how = if yes { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: both are always valid for SIGCHLD.
+    unsafe { libc::signal(libc::SIGCHLD, how) };
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: plain call; the result is checked before it becomes a descriptor.
+    let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    checked(raw.into())?;
+    // SAFETY: the kernel just made this descriptor for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = c_char::from_ne_bytes([*from]);
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: `request` is a live local of the type that this request takes.
+    let got = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+    checked(got.into())
+}
+
+fn checked(result: c_long) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Each bound trips, says which it was, and leaves other jobs alone.
+
+use std::{fs::File, io::Read as _};
+
+use caravan_sandbox::{Limit, Meter, OutputLimit, Sandbox as _, Status};
+
+use crate::support::{Store, launcher, need_root, output, run, run_well};
+
+fn has(what: &str, ability: impl Fn(&caravan_sandbox::Abilities) -> bool) -> bool {
+    let has = caravan_sandbox::probe().is_ok_and(|found| ability(&found));
+    if !has {
+        println!("SKIPPED: this host cannot bound the {what} of a job as a whole");
+    }
+    has
+}
+
+#[test]
+fn a_memory_bomb_is_killed_and_its_sibling_is_not() {
+    need_root!();
+    if !has("memory", |found| found.memory_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut sibling = launcher()
+        .start(&store.sh("sibling", "echo on; sleep 600"))
+        .unwrap();
+    let mut spec = store.spec("bomb", &["attempts", "eat"]);
+    spec.limits.memory_bytes = 64 << 20;
+    let (exit, text) = run(&spec).unwrap();
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Signal(9), Some(Limit::Memory)),
+        "{text}"
+    );
+    assert!(text.contains("32\n") && !text.contains("\n80\n"), "{text}");
+    assert!(
+        (32 << 20..=65 << 20).contains(&exit.peak_memory_bytes),
+        "{exit:?}"
+    );
+    sibling.kill();
+    assert_eq!(output(&mut sibling), "on\n");
+    assert_eq!(sibling.wait().unwrap().limit, None);
+}
+
+#[test]
+fn files_in_tmp_count_as_memory() {
+    need_root!();
+    if !has("memory", |found| found.memory_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut spec = store.spec(
+        "tmp",
+        &["sh", "-c", "head -c 200000000 /dev/zero > /tmp/big"],
+    );
+    spec.limits.memory_bytes = 32 << 20;
+    let (exit, text) = run(&spec).unwrap();
+    assert_ne!(exit.status, Status::Code(0), "{text}");
+}
+
+#[test]
+fn a_fork_bomb_meets_its_bound_and_all_of_it_dies() {
+    need_root!();
+    if !has("processes", |found| found.pids_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut spec = store.spec("forks", &["attempts", "fork"]);
+    spec.limits.pids = 20;
+    let (exit, text) = run(&spec).unwrap();
+    // Init and the command are two of them.
+    assert_eq!(text, "refused after 18\n");
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Code(0), Some(Limit::Pids))
+    );
+}
+
+#[test]
+fn a_job_that_never_ends_is_killed_when_its_time_is_up() {
+    need_root!();
+    let store = Store::new();
+    let mut spec = store.sh("endless", "sleep 600 & sleep 600");
+    spec.limits.wall_ms = 100;
+    let (exit, _) = run(&spec).unwrap();
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Signal(9), Some(Limit::WallClock))
+    );
+    assert!((100..1_100).contains(&exit.wall_ms), "{exit:?}");
+}
+
+#[test]
+fn a_flood_of_output_kills_its_job_and_the_bound_is_exact() {
+    need_root!();
+    let store = Store::new();
+    let spec = store.sh("flood", "while true; do echo flood; done");
+    let mut running = launcher().start(&spec).unwrap();
+    let pipe = File::from(running.take_output().unwrap());
+    let mut limited = OutputLimit::new(pipe, Meter::new(100_001, running.killer()));
+    let mut kept = Vec::new();
+    limited.read_to_end(&mut kept).unwrap();
+    let exit = limited.into_meter().amend(running.wait().unwrap());
+    assert_eq!(kept.len(), 100_001);
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Signal(9), Some(Limit::Output))
+    );
+}
+
+#[test]
+fn output_of_exactly_the_bound_is_no_fault() {
+    need_root!();
+    let store = Store::new();
+    let mut running = launcher().start(&store.sh("exact", "echo 123")).unwrap();
+    let pipe = File::from(running.take_output().unwrap());
+    let mut limited = OutputLimit::new(pipe, Meter::new(4, running.killer()));
+    let mut kept = Vec::new();
+    limited.read_to_end(&mut kept).unwrap();
+    let exit = limited.into_meter().amend(running.wait().unwrap());
+    assert_eq!((kept.as_slice(), exit.limit), (b"123\n".as_slice(), None));
+}
+
+#[test]
+fn processor_time_is_bounded_and_counted() {
+    need_root!();
+    if !has("processor time", |found| found.cpu_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut spec = store.sh("busy", "while true; do :; done");
+    spec.limits.wall_ms = 1_000;
+    spec.limits.cpu_millis = Some(100);
+    let (exit, _) = run(&spec).unwrap();
+    // A tenth of a second, and a period more for where it began.
+    assert!((20..400).contains(&exit.cpu_ms), "{exit:?}");
+}
+
+#[test]
+fn limits_of_a_process_are_lowered_and_never_raised() {
+    need_root!();
+    let store = Store::new();
+    let mut spec = store.sh("files", "ulimit -n; ulimit -c");
+    spec.limits.nofile = 100;
+    assert_eq!(run_well(&spec), "100\n0\n");
+    let mut spec = store.sh("many", "true");
+    spec.limits.nofile = u64::MAX;
+    run_well(&spec);
+}

@@ -1,0 +1,13 @@
+//! The sandbox as its users see it: real jobs as root, skipped loudly where they cannot run.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose ground is missing must stop at once"
+)]
+
+mod conformance;
+mod death;
+mod isolation;
+mod jobs;
+mod limits;
+mod support;

@@ -1,0 +1,210 @@
+//! Doing one action on this node: a command in the sandbox over mounted layers, or a declared
+//! fetch. Everything that the action names is in the store before it is called; what it makes is in
+//! the store when it returns. It signs nothing and decides nothing about retries.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use caravan_effects::fetch::Fetcher;
+use caravan_protocol::{
+    action::{Action, Fetch, Run, Source, Work},
+    claim::Verdict,
+    ids::{BlobId, TreeId},
+};
+use caravan_sandbox::{Killer, Sandbox};
+use caravan_store::Store;
+use step::Step;
+use tokio_util::sync::CancellationToken;
+
+mod fetched;
+mod step;
+mod words;
+
+/// First host uid of the ids that jobs run under; each slot has 65,536 of its own.
+const ID_BASE: u32 = 2_000_000_000;
+const IDS_PER_JOB: u32 = 65_536;
+
+/// How an attempt ended here.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    /// How it ended.
+    pub(crate) verdict: Verdict,
+    /// What it made.
+    pub(crate) output: Option<TreeId>,
+    /// Its named outputs.
+    pub(crate) outputs: BTreeMap<String, BlobId>,
+    /// Its log.
+    pub(crate) log: Option<BlobId>,
+    /// Wall clock, milliseconds.
+    pub(crate) wall_ms: u64,
+    /// Processor time, milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// The words of a failure.
+    pub(crate) message: Option<String>,
+}
+
+impl Built {
+    /// A failure of this machine, not of the action.
+    pub(crate) fn infra(message: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Infra,
+            output: None,
+            outputs: BTreeMap::new(),
+            log: None,
+            wall_ms: 0,
+            cpu_ms: 0,
+            message: Some(message.into()),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Does actions.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    store: Store,
+    sandbox: Arc<dyn Sandbox>,
+    fetcher: Fetcher,
+    tag: String,
+    ids: Arc<Mutex<Vec<u32>>>,
+}
+
+/// Host ids lent to one job, given back when dropped.
+struct Ids {
+    base: u32,
+    free: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Drop for Ids {
+    fn drop(&mut self) {
+        if let Ok(mut free) = self.free.lock() {
+            free.push(self.base);
+        }
+    }
+}
+
+impl Builder {
+    /// A builder of `slots` jobs at once. `tag` is part of the names of its jobs' cgroups.
+    pub(crate) fn new(
+        store: Store,
+        sandbox: Arc<dyn Sandbox>,
+        fetcher: Fetcher,
+        tag: String,
+        slots: u32,
+    ) -> Self {
+        let ids = (0..slots.clamp(1, 1024))
+            .map(|slot| ID_BASE + slot * IDS_PER_JOB)
+            .collect();
+        Self {
+            store,
+            sandbox,
+            fetcher,
+            tag,
+            ids: Arc::new(Mutex::new(ids)),
+        }
+    }
+
+    /// Does `action`; its live log is found in the store under `name`. Once `cancel` fires, what
+    /// runs is stopped and the answer is an infrastructure failure that says so.
+    pub(crate) async fn build(
+        &self,
+        action: &Action,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> Built {
+        match &action.work {
+            Work::Fetch(fetch) => {
+                tokio::select! {
+                    built = self.fetch(fetch, &action.sources) => built,
+                    () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
+                }
+            }
+            Work::Run(run) => self.run(action, run, name, cancel).await,
+        }
+    }
+
+    async fn fetch(&self, fetch: &Fetch, sources: &[Vec<Source>]) -> Built {
+        let started = Instant::now();
+        match fetched::all(&self.store, &self.fetcher, fetch, sources).await {
+            Ok(tree) => Built {
+                verdict: Verdict::Pass,
+                output: Some(tree),
+                wall_ms: elapsed_ms(started),
+                message: None,
+                ..Built::infra("")
+            },
+            Err(error) => Built {
+                wall_ms: elapsed_ms(started),
+                ..Built::infra(error)
+            },
+        }
+    }
+
+    async fn run(
+        &self,
+        action: &Action,
+        run: &Run,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> Built {
+        let Some(ids) = self.lend_ids() else {
+            return Built::infra("more steps run on this node than it has user ids for");
+        };
+        let killer: Arc<Mutex<Option<Killer>>> = Arc::default();
+        let work = {
+            let (builder, action, run) = (self.clone(), action.clone(), run.clone());
+            let (name, killer, cancel) = (name.to_owned(), Arc::clone(&killer), cancel.clone());
+            tokio::task::spawn_blocking(move || {
+                let step = Step {
+                    builder: &builder,
+                    action: &action,
+                    run: &run,
+                    name: &name,
+                };
+                step.run(ids.base, &killer, &cancel)
+            })
+        };
+        let stop = async {
+            cancel.cancelled().await;
+            if let Ok(killer) = killer.lock()
+                && let Some(killer) = killer.as_ref()
+            {
+                killer.kill();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            built = work => built.unwrap_or_else(|_| Built::infra("the step's thread died")),
+            () = stop => Built::infra("the attempt was cancelled"),
+        }
+    }
+
+    fn lend_ids(&self) -> Option<Ids> {
+        let base = self.ids.lock().ok()?.pop()?;
+        Some(Ids {
+            base,
+            free: Arc::clone(&self.ids),
+        })
+    }
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

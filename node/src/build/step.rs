@@ -1,0 +1,276 @@
+//! One command in the sandbox: mounted layers in, an exit and an upper directory out.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use caravan_protocol::{
+    action::{Action, Network, Run},
+    claim::Verdict,
+    ids::{BlobId, TreeId},
+    limits,
+};
+use caravan_sandbox::{
+    Bind, Error, Exit, JobName, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
+};
+use caravan_store::{LogWriter, StoreError, Workspace};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use tokio_util::sync::CancellationToken;
+
+use super::{Builder, Built, chain, words};
+
+/// Bytes from the end of a failed step's log in which its words are looked for.
+const TAIL_BYTES: usize = 256 * 1024;
+/// Most open files of a step.
+const OPEN_FILES_MAX: u64 = 16_384;
+
+/// A step about to run.
+pub(super) struct Step<'a> {
+    pub(super) builder: &'a Builder,
+    pub(super) action: &'a Action,
+    pub(super) run: &'a Run,
+    pub(super) name: &'a str,
+}
+
+/// A step's end with the log that tells of it.
+struct Ended {
+    exit: Exit,
+    log: BlobId,
+    tail: String,
+}
+
+impl Step<'_> {
+    /// Runs it to its end. The killer is put where the canceller finds it.
+    pub(super) fn run(
+        &self,
+        id_base: u32,
+        killer: &Mutex<Option<Killer>>,
+        cancel: &CancellationToken,
+    ) -> Built {
+        match self.try_run(id_base, killer, cancel) {
+            Ok(built) => built,
+            Err(why) => Built::infra(why),
+        }
+    }
+
+    fn try_run(
+        &self,
+        id_base: u32,
+        killer: &Mutex<Option<Killer>>,
+        cancel: &CancellationToken,
+    ) -> Result<Built, String> {
+        let store = &self.builder.store;
+        let workspace = store.workspace().map_err(|error| chain(&error))?;
+        let spec = self.spec(&workspace, id_base)?;
+        let log = store
+            .log_writer(self.name, limits::LOG_BYTES_MAX)
+            .map_err(|error| chain(&error))?;
+        let running = self
+            .builder
+            .sandbox
+            .start(&spec)
+            .map_err(|error| chain(&error))?;
+        *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.killer());
+        if cancel.is_cancelled() {
+            running.kill();
+        }
+        let ended = follow(running, log, self.action.limits.log_bytes)?;
+        if cancel.is_cancelled() {
+            return Ok(Built::infra("the attempt was cancelled"));
+        }
+        self.collect(workspace, ended)
+    }
+
+    fn spec(&self, workspace: &Workspace, id_base: u32) -> Result<Spec, String> {
+        let store = &self.builder.store;
+        let dir = store.dir();
+        let inside = |path: PathBuf| -> Result<PathBuf, String> {
+            path.strip_prefix(dir)
+                .map(Path::to_owned)
+                .map_err(|_| format!("{} is outside of the store", path.display()))
+        };
+        let mount = |tree: TreeId| store.materialise(tree).map_err(|error| chain(&error));
+        let mut lowers = vec![inside(mount(self.run.base)?)?];
+        for layer in &self.run.layers {
+            lowers.push(inside(mount(*layer)?)?);
+        }
+        let root = Root {
+            store: dir.to_owned(),
+            lowers,
+            upper: inside(workspace.upper())?,
+            work: inside(workspace.work())?,
+        };
+        let bad = |error: caravan_sandbox::SpecError| error.to_string();
+        let job: JobName = format!("{}-{}", self.builder.tag, &self.name[..16])
+            .parse()
+            .map_err(bad)?;
+        let mut spec = Spec::new(job, root, self.run.argv.clone(), id_base);
+        for input in &self.run.inputs {
+            let source = mount(input.tree)?;
+            spec.binds.push(Bind {
+                source,
+                target: PathBuf::from(&input.target),
+                read_only: true,
+            });
+        }
+        spec.env.clone_from(&self.run.env);
+        spec.cwd = PathBuf::from(&self.run.workdir);
+        (spec.uid, spec.gid) = self.run.user;
+        spec.network = match self.run.network {
+            Network::None => caravan_sandbox::Network::None,
+            Network::Host => caravan_sandbox::Network::Host,
+        };
+        spec.limits = Limits {
+            memory_bytes: self.action.limits.memory_bytes,
+            pids: u64::from(self.action.limits.pids),
+            wall_ms: self.action.limits.wall_ms,
+            output_bytes: self.action.limits.log_bytes,
+            cpu_millis: None,
+            nofile: OPEN_FILES_MAX,
+        };
+        Ok(spec)
+    }
+
+    /// What an ended step left: its named outputs in any case, its layer if it passed.
+    fn collect(&self, workspace: Workspace, ended: Ended) -> Result<Built, String> {
+        let outputs = self.outputs(&workspace)?;
+        let passed = ended.exit.status == Status::Code(0) && ended.exit.limit.is_none();
+        let output = match passed && self.run.keep_layer {
+            true => Some(
+                workspace
+                    .ingest()
+                    .map_err(|error| ingest_failure(&error))?
+                    .tree,
+            ),
+            false => None,
+        };
+        Ok(Built {
+            verdict: if passed { Verdict::Pass } else { Verdict::Fail },
+            output,
+            outputs,
+            log: Some(ended.log),
+            wall_ms: ended.exit.wall_ms,
+            cpu_ms: ended.exit.cpu_ms,
+            message: (!passed).then(|| failure(&ended, self.action)),
+        })
+    }
+
+    fn outputs(&self, workspace: &Workspace) -> Result<BTreeMap<String, BlobId>, String> {
+        let mut outputs = BTreeMap::new();
+        for output in &self.run.outputs {
+            if let Some(bytes) = read_beneath(&workspace.upper(), &output.path)? {
+                let blob = self
+                    .builder
+                    .store
+                    .put_blob(&bytes)
+                    .map_err(|error| chain(&error))?;
+                outputs.insert(output.name.clone(), blob);
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+/// A file that a step left, never through a link and never beyond the bound.
+fn read_beneath(upper: &Path, path: &str) -> Result<Option<Vec<u8>>, String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let dir = File::open(upper).map_err(|error| error.to_string())?;
+    let Ok(file) = rustix::fs::openat2(
+        &dir,
+        path.trim_start_matches('/'),
+        flags,
+        Mode::empty(),
+        resolve,
+    ) else {
+        return Ok(None);
+    };
+    let file = File::from(file);
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(limits::OUTPUT_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    Ok(Some(bytes))
+}
+
+fn ingest_failure(error: &StoreError) -> String {
+    format!(
+        "the step passed and its layer could not be kept: {}",
+        chain(error)
+    )
+}
+
+/// Reads a step's output into its log and waits for its end.
+fn follow(mut running: Running, mut log: LogWriter, max: u64) -> Result<Ended, String> {
+    let Some(output) = running.take_output() else {
+        return Err("the step has no output".to_owned());
+    };
+    let mut output = File::from(output);
+    let mut meter = Meter::new(max, running.killer());
+    let mut tail: Vec<u8> = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match output.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => {
+                let kept = meter.pass(count);
+                log.append(&piece[..kept]).map_err(|error| {
+                    running.kill();
+                    chain(&error)
+                })?;
+                tail.extend_from_slice(&piece[..kept]);
+                if tail.len() > 2 * TAIL_BYTES {
+                    tail.drain(..tail.len() - TAIL_BYTES);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("read the step's output: {error}")),
+        }
+    }
+    let exit = running.wait().map_err(|error: Error| chain(&error))?;
+    let exit = meter.amend(exit);
+    let log = log.finish().map_err(|error| chain(&error))?;
+    Ok(Ended {
+        exit,
+        log,
+        tail: String::from_utf8_lossy(&tail).into_owned(),
+    })
+}
+
+/// What a failed step is said to have failed of.
+fn failure(ended: &Ended, action: &Action) -> String {
+    let limits = &action.limits;
+    let what = match (ended.exit.limit, ended.exit.status) {
+        (Some(Limit::Memory), _) => {
+            format!(
+                "it used more memory than the {} MiB it may",
+                limits.memory_bytes >> 20
+            )
+        }
+        (Some(Limit::Pids), _) => {
+            format!("it started more processes than the {} it may", limits.pids)
+        }
+        (Some(Limit::WallClock), _) => {
+            format!("it took longer than the {} s it may", limits.wall_ms / 1000)
+        }
+        (Some(Limit::Output), _) => format!(
+            "it printed more than the {} MiB it may",
+            limits.log_bytes >> 20
+        ),
+        (None, Status::Signal(signal)) => format!("it was killed by signal {signal}"),
+        (None, Status::Code(code)) => format!("it exited with {code}"),
+    };
+    let words = words::of_failure(&ended.tail);
+    if words.is_empty() {
+        what
+    } else {
+        format!("{what}\n{words}")
+    }
+}

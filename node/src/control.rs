@@ -1,0 +1,136 @@
+//! The control socket: how the CLI talks to the node of the same user. The socket is a file that
+//! only its owner can open, and every connection's user is checked again. One connection carries
+//! one request and its answers, each a length-prefixed frame of the one codec.
+
+use caravan_protocol::{
+    identity::Tier,
+    ids::{NodeId, RunId},
+    policy::{Base, WantId},
+    view::{RunView, Snapshot},
+};
+use serde::{Deserialize, Serialize};
+
+pub mod client;
+pub mod server;
+pub mod wire;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Everything that a reader may see. Answer: [`Reply::Snapshot`].
+    Status,
+    /// Take a project through CI. Answers: [`Reply::Run`] whenever something changed, until the run
+    /// is final.
+    Ci(CiRequest),
+    /// One run. Answer: [`Reply::Run`].
+    Run(RunId),
+    /// Give a run up. Answer: [`Reply::Done`].
+    Cancel(RunId),
+    /// A step's log from an offset. Answers: [`Reply::Log`], until its end; with `follow` it waits
+    /// for a live log to go on.
+    Log {
+        /// The run.
+        run: RunId,
+        /// The step.
+        want: WantId,
+        /// First byte.
+        offset: u64,
+        /// Whether to wait for more.
+        follow: bool,
+    },
+    /// Make an invite. Answer: [`Reply::Invite`].
+    Invite {
+        /// Who will run the node.
+        operator: String,
+        /// What it may do.
+        tier: Tier,
+    },
+    /// Strike a node out. Answer: [`Reply::Done`].
+    Revoke(NodeId),
+    /// Import a base anew and pin it. Answers: [`Reply::Progress`], then [`Reply::Base`].
+    ImportBase(String),
+    /// Check the store. Answers: [`Reply::Progress`], then [`Reply::Check`].
+    CheckStore {
+        /// Whether damage is forgotten, so that it can be made or fetched again.
+        heal: bool,
+    },
+    /// Stop the node. Answer: [`Reply::Done`].
+    Stop,
+}
+
+/// A project to take through CI.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CiRequest {
+    /// Path or URL.
+    pub project: String,
+    /// Branch, tag or commit; the head by default.
+    pub reference: Option<String>,
+    /// opam repositories instead of those that the project or the node names.
+    pub repositories: Vec<String>,
+    /// Directories laid over the repositories.
+    pub overlays: Vec<String>,
+    /// Bases instead of the node's.
+    pub bases: Vec<String>,
+    /// Whether failures of earlier runs are tried again.
+    pub rebuild: bool,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Everything that a reader may see.
+    Snapshot(Box<Snapshot>),
+    /// A run as it is now.
+    Run(Box<RunView>),
+    /// Bytes of a log.
+    Log {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Offset behind them.
+        next: u64,
+    },
+    /// An invite to hand on.
+    Invite(String),
+    /// How far long work is.
+    Progress {
+        /// What is being done.
+        what: String,
+        /// Units done.
+        done: u64,
+        /// Units in all; 0 where unknown.
+        total: u64,
+    },
+    /// A base that was imported.
+    Base(Base),
+    /// What a check of the store found.
+    Check(Checked),
+    /// It is done.
+    Done,
+    /// It could not be done; the text says why and what to do.
+    Error(String),
+}
+
+/// What a check of the store found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checked {
+    /// Objects and layers looked at.
+    pub checked: u64,
+    /// Whether everything that the store names is whole.
+    pub clean: bool,
+    /// What was found, a line each.
+    pub findings: Vec<String>,
+    /// Things forgotten to heal it.
+    pub forgotten: u64,
+}
+
+impl From<caravan_store::Report> for Checked {
+    fn from(report: caravan_store::Report) -> Self {
+        let line = |found: &caravan_store::Finding| format!("{}: {}", found.path, found.reason);
+        Self {
+            checked: report.checked,
+            clean: report.is_clean(),
+            findings: report.findings.iter().map(line).collect(),
+            forgotten: report.forgotten,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The driver: the one task that owns a node's state. It hosts policies, asks the market engine
+//! where work goes, has attempts done here, believes or refuses what others send back, and
+//! publishes snapshots. Everybody else holds a [`Handle`] and bounded channels.
+//!
+//! It never blocks: policies compute on threads of their own, and files, programs and peers are
+//! waited for in tasks that report back as notices.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use caravan_mesh::Event as MeshEvent;
+use caravan_protocol::{
+    ids::{ActionKey, NodeId, RunId},
+    offer::{self, AttemptId},
+    platform::Platform,
+    policy::{Base, Factory},
+    time::Time,
+    view::{Counters, NodeView, Snapshot},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    build::{Builder, Built},
+    clock,
+    config::Config,
+    control::{CiRequest, Reply},
+    home::{Home, Membership},
+    task::Tasks,
+};
+
+mod attempt;
+mod bases;
+mod handle;
+mod inputs;
+mod jobs;
+mod market;
+mod members;
+mod outcome;
+mod publish;
+mod runs;
+mod subject;
+
+pub use handle::Handle;
+pub(crate) use inputs::StoreSource;
+pub(crate) use subject::RepositoryCache;
+
+/// Requests and notices that may wait for the driver.
+pub(crate) const INBOX_MAX: usize = 1024;
+/// Runs that are kept in memory and shown.
+pub(crate) const RUNS_MAX: usize = 200;
+
+/// What a handle asks of the driver.
+pub(crate) enum Ask {
+    Ci {
+        request: CiRequest,
+        reply: oneshot::Sender<Result<RunId, String>>,
+    },
+    Cancel {
+        run: RunId,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    Invite {
+        operator: String,
+        tier: caravan_protocol::identity::Tier,
+        reply: oneshot::Sender<Result<String, String>>,
+    },
+    Revoke {
+        node: NodeId,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    ImportBase {
+        name: String,
+        progress: mpsc::Sender<Reply>,
+        reply: oneshot::Sender<Result<Reply, String>>,
+    },
+}
+
+/// What a task reports to the driver.
+pub(crate) enum Notice {
+    /// A run's subject was looked up.
+    Subject {
+        run: RunId,
+        found: Result<caravan_protocol::policy::ProjectHead, String>,
+    },
+    /// A run's repositories were read.
+    Repositories {
+        run: RunId,
+        found: Result<Vec<caravan_protocol::policy::RepositoryHead>, String>,
+    },
+    /// The bases that a run asked for are there.
+    Bases {
+        run: RunId,
+        found: Result<Vec<Base>, String>,
+    },
+    /// A policy took an event in.
+    Policy { run: RunId, step: runs::PolicyStep },
+    /// An attempt ended here.
+    Built {
+        attempt: AttemptId,
+        action: ActionKey,
+        built: Built,
+        fetched_bytes: u64,
+    },
+    /// What another node made has come here, or not.
+    Landed {
+        job: ActionKey,
+        node: NodeId,
+        landed: Result<outcome::Landed, String>,
+    },
+    /// A base was imported.
+    Imported { base: Base },
+}
+
+/// What every part of a node may use.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) home: Home,
+    pub(crate) builder: Builder,
+    pub(crate) mesh: Option<caravan_mesh::Handle>,
+    pub(crate) factories: Vec<Arc<dyn Factory>>,
+    pub(crate) recipes: caravan_effects::base::Recipes,
+    pub(crate) tasks: Tasks,
+    pub(crate) notices: mpsc::Sender<Notice>,
+    pub(crate) importing: tokio::sync::Mutex<()>,
+    pub(crate) repositories: subject::RepositoryCache,
+}
+
+/// The driver's state.
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) membership: Membership,
+    pub(crate) engine: offer::Engine,
+    pub(crate) wake: Option<Time>,
+    pub(crate) runs: BTreeMap<RunId, runs::Run>,
+    pub(crate) jobs: BTreeMap<ActionKey, jobs::Job>,
+    pub(crate) attempts: BTreeMap<AttemptId, CancellationToken>,
+    pub(crate) bases: Vec<Base>,
+    pub(crate) peers: BTreeMap<NodeId, NodeView>,
+    pub(crate) counters: Counters,
+    pub(crate) started: caravan_protocol::time::Stamp,
+    pub(crate) changed: bool,
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The driver's ears.
+pub(crate) struct Inbox {
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) notices: mpsc::Receiver<Notice>,
+    pub(crate) mesh: mpsc::Receiver<MeshEvent>,
+}
+
+impl Driver {
+    /// A driver of a node that has just started.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        membership: Membership,
+        seed: u64,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+    ) -> Self {
+        let setup = offer::Setup {
+            me: shared.home.key.node(),
+            platforms: BTreeSet::from([Platform::here()]),
+            slots: shared.config.slots,
+            seed,
+        };
+        let mut driver = Self {
+            bases: bases::pinned(&shared.home),
+            shared,
+            membership,
+            engine: offer::Engine::new(setup),
+            wake: None,
+            runs: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            counters: Counters::default(),
+            started: clock::stamp(),
+            changed: true,
+            snapshots,
+        };
+        driver.load_history();
+        driver.publish();
+        driver
+    }
+
+    /// Runs until the node stops.
+    pub(crate) async fn drive(mut self, mut inbox: Inbox) {
+        let stop = self.shared.tasks.stopping();
+        let mut publish = tokio::time::interval(publish::PERIOD);
+        publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = tokio::time::interval(publish::TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.wake.map(|at| at.since(clock::now()));
+            let alarm = async move {
+                match wake {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // What has ended goes before what begins.
+                biased;
+                () = stop.cancelled() => break,
+                Some(notice) = inbox.notices.recv() => self.on_notice(notice),
+                Some(event) = inbox.mesh.recv() => self.on_mesh(event),
+                Some(ask) = inbox.asks.recv() => self.on_ask(ask),
+                () = alarm => {
+                    self.wake = None;
+                    self.market(offer::Event::Tick);
+                }
+                _ = publish.tick(), if self.changed => self.publish(),
+                _ = tick.tick(), if !self.attempts.is_empty() || !self.jobs.is_empty() => self.changed = true,
+            }
+        }
+        self.give_up_all();
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Ci { request, reply } => drop(reply.send(self.start_run(request))),
+            Ask::Cancel { run, reply } => {
+                drop(reply.send(self.cancel_run(run, "cancelled by request")))
+            }
+            Ask::Invite {
+                operator,
+                tier,
+                reply,
+            } => drop(reply.send(self.invite(&operator, tier))),
+            Ask::Revoke { node, reply } => drop(reply.send(self.revoke(node))),
+            Ask::ImportBase {
+                name,
+                progress,
+                reply,
+            } => self.import_base(name, progress, reply),
+        }
+    }
+
+    fn on_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Subject { run, found } => self.on_subject(run, found),
+            Notice::Repositories { run, found } => self.on_repositories(run, found),
+            Notice::Bases { run, found } => self.on_bases(run, found),
+            Notice::Policy { run, step } => self.on_policy(run, step),
+            Notice::Built {
+                attempt,
+                action,
+                built,
+                fetched_bytes,
+            } => {
+                self.counters.fetched_bytes += fetched_bytes;
+                self.on_built(attempt, action, built);
+            }
+            Notice::Landed { job, node, landed } => self.on_landed(job, node, landed),
+            Notice::Imported { base } => self.on_imported(base),
+        }
+    }
+}

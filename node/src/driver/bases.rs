@@ -1,0 +1,133 @@
+//! Bases: pinned trees with the digests that they were made from. A base is imported when the first
+//! run needs it and from then on only by command, so that nothing above it changes by itself.
+
+use std::sync::Arc;
+
+use caravan_effects::base::{self, Importable};
+use caravan_protocol::{ids::RunId, platform::Platform, policy::Base};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Driver, Notice, Shared};
+use crate::{build::chain, control::Reply, home::Home};
+
+/// The bases pinned in a node's store, by name.
+pub(crate) fn pinned(home: &Home) -> Vec<Base> {
+    let records = home.store.records("base").unwrap_or_default();
+    records
+        .iter()
+        .filter_map(|(name, _)| home.load("base", name).ok().flatten())
+        .collect()
+}
+
+impl Driver {
+    /// Has the bases of a run: those pinned, and those that must be imported first.
+    pub(crate) fn find_bases(&mut self, run: RunId, names: &[String]) {
+        let names = if names.is_empty() {
+            self.shared.config.bases.clone()
+        } else {
+            names.to_vec()
+        };
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn("bases", async move {
+            let found = async {
+                let mut bases = Vec::new();
+                for name in names {
+                    let wanted = base::importable(&name).map_err(|error| error.to_string())?;
+                    bases.push(have(&shared, wanted, false).await?);
+                }
+                Ok(bases)
+            };
+            let found = found.await;
+            let _ = shared.notices.send(Notice::Bases { run, found }).await;
+        });
+    }
+
+    pub(crate) fn import_base(
+        &mut self,
+        name: String,
+        progress: mpsc::Sender<Reply>,
+        reply: oneshot::Sender<Result<Reply, String>>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn("import base", async move {
+            let imported = async {
+                let wanted = base::importable(&name).map_err(|error| error.to_string())?;
+                let what = format!("making {} from Debian's {}", wanted.name, wanted.suite);
+                let _ = progress.try_send(Reply::Progress {
+                    what,
+                    done: 0,
+                    total: 0,
+                });
+                have(&shared, wanted, true).await.map(Reply::Base)
+            };
+            drop(reply.send(imported.await));
+        });
+    }
+
+    pub(crate) fn on_imported(&mut self, base: Base) {
+        self.bases
+            .retain(|known| known.name != base.name || known.platform != base.platform);
+        self.bases.push(base);
+        self.changed = true;
+    }
+}
+
+/// The base, imported if there is none or `anew` is asked for. One import at a time.
+async fn have(shared: &Arc<Shared>, wanted: Importable, anew: bool) -> Result<Base, String> {
+    let _one = shared.importing.lock().await;
+    let known: Option<Base> = shared
+        .home
+        .load("base", wanted.name)
+        .map_err(|error| chain(&error))?;
+    if let Some(base) = known
+        && !anew
+        && shared
+            .home
+            .store
+            .missing(base.tree)
+            .is_ok_and(|missing| missing.is_empty())
+    {
+        return Ok(base);
+    }
+    tracing::info!(
+        base = wanted.name,
+        "importing a base; this takes a few minutes"
+    );
+    let workspace = shared
+        .home
+        .store
+        .workspace()
+        .map_err(|error| chain(&error))?;
+    let out = workspace.path().join("base");
+    let facts = base::import(&shared.recipes, wanted, &out)
+        .await
+        .map_err(|error| chain(&error))?;
+    let store = shared.home.store.clone();
+    let ingest = move || {
+        let ingested = store.ingest_dir(&out);
+        drop(workspace);
+        ingested
+    };
+    let ingested = shared
+        .tasks
+        .blocking(ingest)
+        .await
+        .map_err(|_| "the import was given up".to_owned())?;
+    let ingested = ingested.map_err(|error| chain(&error))?;
+    let platform = Platform::here();
+    let base = Base {
+        name: wanted.name.to_owned(),
+        platform,
+        tree: ingested.tree,
+        facts,
+    };
+    shared
+        .home
+        .save("base", &base.name, &base)
+        .map_err(|error| chain(&error))?;
+    let _ = shared
+        .notices
+        .send(Notice::Imported { base: base.clone() })
+        .await;
+    Ok(base)
+}

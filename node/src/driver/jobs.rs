@@ -1,0 +1,218 @@
+//! Jobs: wanted actions, each once however many wishes there are for it. A wish is answered from
+//! claims where they suffice and what they name is here; else the market is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use caravan_protocol::{
+    action::{Action, Work},
+    claim::Verdict,
+    ids::{ActionKey, RunId},
+    level::Level,
+    offer::{self, Priority},
+    policy::{Outcome, WantId, WantState},
+    view::{State, StepView},
+};
+
+use super::Driver;
+use crate::{build::Built, clock};
+
+/// A wish of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Waiter {
+    pub(crate) run: RunId,
+    pub(crate) want: WantId,
+}
+
+/// An action that is wanted and not yet done.
+pub(crate) struct Job {
+    pub(crate) action: Action,
+    pub(crate) waiters: BTreeSet<Waiter>,
+    /// Words about the last attempt that came to nothing.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Driver {
+    pub(crate) fn want(&mut self, waiter: Waiter, label: String, action: Action) {
+        let key = match action.key() {
+            Ok(key) => key,
+            Err(error) => return self.end_run(waiter.run, State::Failed, Some(error.to_string())),
+        };
+        let Some(run) = self.runs.get_mut(&waiter.run) else {
+            return;
+        };
+        let rebuild = run.rebuild;
+        run.wants.insert(waiter.want, key);
+        run.view
+            .steps
+            .insert(waiter.want, new_step(waiter.want, label, key));
+        if let Some(job) = self.jobs.get_mut(&key) {
+            job.waiters.insert(waiter);
+            return self.show_standing(key);
+        }
+        if let Some(outcome) = self.claimed(key, &action, rebuild) {
+            self.counters.cached += 1;
+            return self.finish(&BTreeSet::from([waiter]), &outcome);
+        }
+        let encoded = match action.encode() {
+            Ok(encoded) => encoded,
+            Err(error) => return self.end_run(waiter.run, State::Failed, Some(error.to_string())),
+        };
+        let want = offer::Want {
+            job: key.into(),
+            platform: action.platform.clone(),
+            priority: Priority::Normal,
+            cost_ms: 60_000,
+            // What is fetched is fetched by whoever was asked for it: nobody's line is lent.
+            remote_ok: matches!(action.work, Work::Run(_)),
+            action: encoded,
+        };
+        self.jobs.insert(
+            key,
+            Job {
+                action,
+                waiters: BTreeSet::from([waiter]),
+                trouble: None,
+            },
+        );
+        self.market(offer::Event::Want(want));
+    }
+
+    pub(crate) fn unwant(&mut self, waiter: Waiter) {
+        let Some(run) = self.runs.get_mut(&waiter.run) else {
+            return;
+        };
+        let Some(key) = run.wants.remove(&waiter.want) else {
+            return;
+        };
+        if let Some(step) = run.view.steps.get_mut(&waiter.want) {
+            step.state = State::Cancelled;
+        }
+        let Some(job) = self.jobs.get_mut(&key) else {
+            return;
+        };
+        job.waiters.remove(&waiter);
+        if job.waiters.is_empty() {
+            self.jobs.remove(&key);
+            self.market(offer::Event::Unwant(key.into()));
+        }
+    }
+
+    /// An own job has a result that is believed and here.
+    pub(crate) fn close(&mut self, key: ActionKey, outcome: &Outcome) {
+        let Some(job) = self.jobs.remove(&key) else {
+            return;
+        };
+        self.finish(&job.waiters, outcome);
+    }
+
+    fn finish(&mut self, waiters: &BTreeSet<Waiter>, outcome: &Outcome) {
+        for waiter in waiters {
+            if !outcome.cached
+                && let Some(run) = self.runs.get_mut(&waiter.run)
+            {
+                run.view.executed += 1;
+            }
+            let done = outcome.clone();
+            self.move_on(*waiter, WantState::Done(outcome.clone()), move |step| {
+                step.state = if done.verdict == Verdict::Pass {
+                    State::Ok
+                } else {
+                    State::Failed
+                };
+                step.node = Some(done.node);
+                step.level = Some(done.level);
+                step.cached = done.cached;
+                step.wall_ms = done.wall_ms;
+                step.log = done.log;
+                step.output = done.output;
+                step.message = done.message;
+            });
+        }
+    }
+
+    /// Shows everybody who waits for an action where it stands with the market.
+    pub(crate) fn show_standing(&mut self, key: ActionKey) {
+        let Some(job) = self.jobs.get(&key) else {
+            return;
+        };
+        let own = self.shared.home.key.node();
+        let (state, node, attempt) = match self.engine.standing(key.into()) {
+            None | Some(offer::Standing::Waiting | offer::Standing::Resting) => {
+                (State::Ready, None, 0)
+            }
+            Some(offer::Standing::Here { number }) => (State::Running, Some(own), number),
+            Some(offer::Standing::There { number, node }) => (State::Running, Some(node), number),
+        };
+        let trouble = job.trouble.clone();
+        for waiter in job.waiters.clone() {
+            let told = node.map_or(WantState::Queued, WantState::Running);
+            let trouble = trouble.clone();
+            self.move_on(waiter, told, move |step| {
+                step.state = state;
+                step.node = node;
+                step.attempt = attempt;
+                step.message = trouble;
+            });
+        }
+    }
+
+    /// Notes trouble that a job had on its way, for those who look.
+    pub(crate) fn note_trouble(&mut self, key: ActionKey, trouble: String) {
+        if let Some(job) = self.jobs.get_mut(&key) {
+            tracing::info!(job = %key.fmt_short(), %trouble, "a job goes on after trouble");
+            job.trouble = Some(trouble);
+            self.show_standing(key);
+        }
+    }
+
+    /// The infrastructure's last word on a job.
+    pub(crate) fn close_infra(&mut self, key: ActionKey, why: &str) {
+        let trouble = self.jobs.get(&key).and_then(|job| job.trouble.clone());
+        let message = trouble.map_or_else(|| why.to_owned(), |last| format!("{why}: {last}"));
+        let outcome = Outcome {
+            action: key,
+            verdict: Verdict::Infra,
+            output: None,
+            outputs: BTreeMap::new(),
+            log: None,
+            level: Level::Local,
+            node: self.shared.home.key.node(),
+            cached: false,
+            wall_ms: 0,
+            message: Some(format!(
+                "infrastructure failure, not the project's: {message}"
+            )),
+        };
+        self.close(key, &outcome);
+    }
+}
+
+fn new_step(want: WantId, label: String, action: ActionKey) -> StepView {
+    StepView {
+        want,
+        label,
+        action,
+        state: State::Ready,
+        node: None,
+        level: None,
+        cached: false,
+        attempt: 0,
+        wall_ms: 0,
+        log: None,
+        output: None,
+        message: None,
+    }
+}
+
+/// What of an attempt's end is worth telling the owner's users, beside its claim.
+pub(crate) fn words(built: &Built) -> Option<String> {
+    built
+        .message
+        .as_ref()
+        .map(|words| words.chars().take(4000).collect())
+}
+
+/// When an attempt that took so long began.
+pub(crate) fn began(wall_ms: u64) -> caravan_protocol::time::Stamp {
+    caravan_protocol::time::Stamp::from_ms(clock::stamp().as_ms().saturating_sub(wall_ms))
+}

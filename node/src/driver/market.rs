@@ -1,0 +1,256 @@
+//! Between the market engine and the world: what it asks for is done here, what happens is told to
+//! it.
+
+use caravan_mesh::Event as MeshEvent;
+use caravan_protocol::{
+    claim::Verdict,
+    ids::{ActionKey, NodeId},
+    offer::{AttemptId, Command, Digest, Event, Loss, Message},
+    platform::Platform,
+};
+
+use super::Driver;
+use crate::{build::Built, clock};
+
+impl Driver {
+    /// Tells the engine something and does what it asks for.
+    pub(crate) fn market(&mut self, event: Event) {
+        let mut commands = Vec::new();
+        self.engine.handle(clock::now(), event, &mut commands);
+        for command in commands {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Run { attempt, action } => self.start_attempt(attempt, &action),
+            Command::Stop { attempt } => {
+                if let Some(running) = self.attempts.get(&attempt) {
+                    running.cancel();
+                }
+            }
+            Command::Send { to, message } => self.send(to, &message),
+            Command::Gossip { platform, digest } => self.gossip(&platform, &digest),
+            Command::WakeAt(at) => self.wake = Some(at),
+            Command::Placed { attempt, .. } | Command::Progress { attempt, .. } => {
+                self.show_standing(attempt.job.action());
+            }
+            Command::Waiting { job, reason } => self.note_trouble(job.action(), reason.to_string()),
+            Command::Lost {
+                attempt,
+                node,
+                loss,
+                outcome,
+            } => self.on_lost(attempt, node, loss, &outcome),
+            Command::Done {
+                attempt,
+                node,
+                verdict: _,
+                outcome,
+            } => {
+                self.on_done(attempt.job.action(), node, &outcome);
+            }
+            Command::GaveUp { job, reason } => self.close_infra(job.action(), &reason.to_string()),
+            Command::Late {
+                attempt,
+                node,
+                verdict,
+                outcome,
+            } => {
+                self.on_late(attempt.job.action(), node, verdict, &outcome);
+            }
+            Command::Reject { from, reason } => {
+                tracing::debug!(peer = %from.fmt_short(), %reason, "refused what a member said");
+            }
+        }
+    }
+
+    fn send(&self, to: NodeId, message: &Message) {
+        let Some(mesh) = &self.shared.mesh else {
+            return;
+        };
+        match message.encode() {
+            Ok(bytes) => {
+                if let Err(error) = mesh.send(to, bytes) {
+                    // The engine says everything again that matters.
+                    tracing::debug!(peer = %to.fmt_short(), %error, "could not send");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not encode a message"),
+        }
+    }
+
+    fn gossip(&self, platform: &Platform, digest: &Digest) {
+        let Some(mesh) = &self.shared.mesh else {
+            return;
+        };
+        match digest.encode() {
+            Ok(bytes) => {
+                if let Err(error) = mesh.gossip(platform.clone(), bytes) {
+                    tracing::debug!(%error, "could not gossip");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not encode a digest"),
+        }
+    }
+
+    /// An attempt ended here: its claim is signed, kept if it is final, and told to the engine,
+    /// which tells the owner.
+    pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: Built) {
+        let cancelled = self
+            .attempts
+            .remove(&attempt)
+            .is_some_and(|token| token.is_cancelled());
+        self.changed = true;
+        if !cancelled {
+            match built.verdict {
+                Verdict::Infra => self.counters.infra += 1,
+                Verdict::Pass | Verdict::Fail => self.counters.executed += 1,
+            }
+        }
+        let report = self.report(action, &built);
+        if let Some(report) = &report
+            && built.verdict != Verdict::Infra
+        {
+            self.keep(action, &report.claim, report.words.as_deref());
+        }
+        let outcome = report.map(|report| report.encode()).unwrap_or_default();
+        self.market(Event::Finished {
+            attempt,
+            verdict: built.verdict,
+            outcome,
+        });
+    }
+
+    fn on_lost(&mut self, attempt: AttemptId, node: NodeId, loss: Loss, outcome: &[u8]) {
+        let words = super::outcome::Reported::decode(outcome).and_then(|report| report.words);
+        let trouble = match words {
+            Some(words) => format!(
+                "attempt {} on {}: {words}",
+                attempt.number,
+                node.fmt_short()
+            ),
+            None => format!("attempt {} on {}: {loss}", attempt.number, node.fmt_short()),
+        };
+        self.note_trouble(attempt.job.action(), trouble);
+    }
+
+    /// An own job ended on a node. What ended here is kept already; what ended elsewhere must come.
+    fn on_done(&mut self, key: ActionKey, node: NodeId, outcome: &[u8]) {
+        if node == self.shared.home.key.node() {
+            return match self.weigh(key) {
+                Some(outcome) => self.close(key, &outcome),
+                None => self.close_infra(key, "the result could not be kept; see the node's log"),
+            };
+        }
+        self.counters.remote += 1;
+        match self.believe(key, node, outcome) {
+            Ok((report, claim)) => self.fetch_result(key, node, report, claim),
+            Err(why) => {
+                tracing::warn!(peer = %node.fmt_short(), %why, "a result was not believed");
+                self.again(
+                    key,
+                    format!("the result of {} was not believed: {why}", node.fmt_short()),
+                );
+            }
+        }
+    }
+
+    fn on_late(&mut self, key: ActionKey, node: NodeId, verdict: Verdict, outcome: &[u8]) {
+        if verdict != Verdict::Infra
+            && node != self.shared.home.key.node()
+            && let Ok((report, _)) = self.believe(key, node, outcome)
+        {
+            self.keep(key, &report.claim, report.words.as_deref());
+        }
+    }
+
+    /// What another node made has come here.
+    pub(crate) fn on_landed(
+        &mut self,
+        key: ActionKey,
+        node: NodeId,
+        landed: Result<super::outcome::Landed, String>,
+    ) {
+        match landed {
+            Ok(landed) => {
+                self.counters.fetched_bytes += landed.bytes;
+                self.keep(key, &landed.claim, landed.words.as_deref());
+                match self.weigh(key) {
+                    Some(outcome) => self.close(key, &outcome),
+                    None => self.again(key, "claims about it contradict each other".to_owned()),
+                }
+            }
+            Err(why) => self.again(
+                key,
+                format!("what {} made did not arrive: {why}", node.fmt_short()),
+            ),
+        }
+    }
+
+    /// Wants an own job anew after its result turned out to be of no use.
+    fn again(&mut self, key: ActionKey, why: String) {
+        self.note_trouble(key, why);
+        let Some(job) = self.jobs.get(&key) else {
+            return;
+        };
+        let Ok(action) = job.action.encode() else {
+            return;
+        };
+        let want = caravan_protocol::offer::Want {
+            job: key.into(),
+            platform: job.action.platform.clone(),
+            priority: caravan_protocol::offer::Priority::Urgent,
+            cost_ms: 60_000,
+            // Elsewhere was of no use; here it is certain to be.
+            remote_ok: false,
+            action,
+        };
+        self.market(Event::Want(want));
+    }
+
+    pub(crate) fn on_mesh(&mut self, event: MeshEvent) {
+        match event {
+            MeshEvent::Up { node, cert } => self.on_up(node, cert),
+            MeshEvent::Down { node } => self.on_down(node),
+            MeshEvent::Message { from, bytes } => match Message::decode(&bytes) {
+                Ok(message) => self.market(Event::Message { from, message }),
+                Err(error) => tracing::debug!(peer = %from.fmt_short(), %error, "bad message"),
+            },
+            MeshEvent::Gossip {
+                from,
+                platform,
+                bytes,
+            } => match Digest::decode(&bytes) {
+                Ok(digest) => self.market(Event::Heard {
+                    from,
+                    platform,
+                    digest,
+                }),
+                Err(error) => tracing::debug!(peer = %from.fmt_short(), %error, "bad digest"),
+            },
+            MeshEvent::AdmitAsked {
+                node,
+                secret,
+                platforms,
+                reply,
+            } => {
+                let answer = self.admit(node, &secret, platforms);
+                drop(reply.send(answer));
+            }
+            MeshEvent::Learned { contacts } => self.on_learned(contacts),
+            // Nothing is answered yet: what peers have is asked for by id.
+            MeshEvent::Request { .. } => {}
+            MeshEvent::Misbehaved { node, reason } => {
+                tracing::warn!(peer = %node.fmt_short(), %reason, "a member broke the rules");
+            }
+            MeshEvent::Unwelcome { node, reason } => {
+                tracing::warn!(peer = %node.fmt_short(), %reason, "a node does not take this one for a member");
+            }
+            other @ (MeshEvent::Listening { .. } | MeshEvent::SendFailed { .. }) => {
+                tracing::debug!(event = ?other, "the mesh tells");
+            }
+        }
+    }
+}

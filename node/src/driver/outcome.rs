@@ -1,0 +1,226 @@
+//! Results: claims are made here of what was built, and what claims say is weighed here before it
+//! is used.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek, SeekFrom},
+};
+
+use caravan_protocol::{
+    action::{Action, Work},
+    claim::{Claim, Environment, Verdict},
+    codec,
+    identity::Signed,
+    ids::{ActionKey, BlobId, NodeId},
+    level::{Vouched, judge},
+    limits,
+    policy::Outcome,
+};
+use caravan_store::Store;
+use serde::{Deserialize, Serialize};
+
+use super::{Driver, handle::LogPiece, jobs};
+use crate::{build::Built, clock};
+
+/// A claim as it travels: with the words that people want and nobody signs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Reported {
+    /// What the node says.
+    pub(crate) claim: Signed<Claim>,
+    /// The words of a failure.
+    pub(crate) words: Option<String>,
+}
+
+/// A result of another node whose log and output have come here.
+pub(crate) struct Landed {
+    pub(crate) claim: Signed<Claim>,
+    pub(crate) words: Option<String>,
+    pub(crate) bytes: u64,
+}
+
+const REPORT_BYTES_MAX: usize = limits::CLAIM_BYTES_MAX + 32 * 1024;
+
+impl Reported {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // A claim is far below the bound; an empty report is refused by its reader.
+        codec::encode::<REPORT_BYTES_MAX>(self).unwrap_or_default()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        codec::decode::<REPORT_BYTES_MAX, _>(bytes).ok()
+    }
+}
+
+impl Driver {
+    /// Signs what was built here.
+    pub(crate) fn report(&self, action: ActionKey, built: &Built) -> Option<Reported> {
+        let claim = Claim {
+            mesh: self.membership.roster.mesh(),
+            action,
+            verdict: built.verdict,
+            output: built.output,
+            outputs: built.outputs.clone(),
+            log: built.log,
+            started: jobs::began(built.wall_ms),
+            wall_ms: built.wall_ms,
+            cpu_ms: built.cpu_ms,
+            environment: Environment {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                sandbox: caravan_protocol::action::SANDBOX_PROFILE.to_owned(),
+                kernel: rustix::system::uname()
+                    .release()
+                    .to_string_lossy()
+                    .into_owned(),
+            },
+        };
+        let claim = Signed::sign(&self.shared.home.key, &claim).ok()?;
+        Some(Reported {
+            claim,
+            words: jobs::words(built),
+        })
+    }
+
+    /// Keeps a claim and the words beside it. Infrastructure failures are never kept.
+    pub(crate) fn keep(&self, action: ActionKey, claim: &Signed<Claim>, words: Option<&str>) {
+        let store = &self.shared.home.store;
+        let kept = store.put_claim(action, claim).and_then(|()| match words {
+            Some(words) => store.put_record("words", &claim.id().to_string(), words.as_bytes()),
+            None => Ok(()),
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, action = %action.fmt_short(), "could not keep a claim");
+        }
+    }
+
+    /// What the claims at hand say about an action, if that can be used: believed, and everything
+    /// that it names is here. With `rebuild`, failures are not believed.
+    pub(crate) fn claimed(
+        &self,
+        key: ActionKey,
+        action: &Action,
+        rebuild: bool,
+    ) -> Option<Outcome> {
+        let mut outcome = self.weigh(key)?;
+        outcome.cached = true;
+        match (&action.work, outcome.verdict) {
+            (_, Verdict::Fail) => (!rebuild).then_some(outcome),
+            (_, Verdict::Infra) => None,
+            (Work::Run(run), Verdict::Pass) if !run.keep_layer => Some(outcome),
+            (_, Verdict::Pass) => {
+                let missing = self.shared.home.store.missing(outcome.output?);
+                missing
+                    .is_ok_and(|missing| missing.is_empty())
+                    .then_some(outcome)
+            }
+        }
+    }
+
+    /// The outcome that the claims kept here come to.
+    pub(crate) fn weigh(&self, key: ActionKey) -> Option<Outcome> {
+        let store = &self.shared.home.store;
+        let now = clock::stamp();
+        let roster = &self.membership.roster;
+        let mut ids = Vec::new();
+        let vouched: Vec<Vouched> = store
+            .claims(key)
+            .ok()?
+            .iter()
+            .filter_map(|signed| {
+                let claim = signed.open(roster.mesh()).ok()?;
+                let cert = roster.member(signed.signer(), now)?.clone();
+                (claim.action == key).then(|| {
+                    ids.push((claim.clone(), signed.id()));
+                    Vouched { cert, claim }
+                })
+            })
+            .collect();
+        let judged = judge(&vouched, self.shared.home.key.node())?;
+        let claim = &judged.vouched.claim;
+        let id = ids
+            .iter()
+            .find(|(known, _)| known == claim)
+            .map(|(_, id)| *id);
+        let words = id.and_then(|id: BlobId| store.record("words", &id.to_string()).ok().flatten());
+        Some(Outcome {
+            action: key,
+            verdict: claim.verdict,
+            output: claim.output,
+            outputs: outputs(store, claim)?,
+            log: claim.log,
+            level: judged.level,
+            node: judged.vouched.cert.node,
+            cached: false,
+            wall_ms: claim.wall_ms,
+            message: words.map(|words| String::from_utf8_lossy(&words).into_owned()),
+        })
+    }
+
+    /// Checks a report that a node sent: a claim of its own about this very action.
+    pub(crate) fn believe(
+        &self,
+        key: ActionKey,
+        node: NodeId,
+        bytes: &[u8],
+    ) -> Result<(Reported, Claim), String> {
+        let report = Reported::decode(bytes).ok_or("its report is damaged")?;
+        let claim = report
+            .claim
+            .open(self.membership.roster.mesh())
+            .map_err(|refused| refused.to_string())?;
+        if report.claim.signer() != node {
+            return Err("it handed over a claim of somebody else".to_owned());
+        }
+        if claim.action != key {
+            return Err("its claim is about another action".to_owned());
+        }
+        Ok((report, claim))
+    }
+}
+
+/// The bytes of a claim's named outputs, or nothing where one of them is not here.
+fn outputs(store: &Store, claim: &Claim) -> Option<BTreeMap<String, Vec<u8>>> {
+    let read = |(name, blob): (&String, &BlobId)| {
+        Some((
+            name.clone(),
+            store.read_blob(*blob, limits::OUTPUT_BYTES_MAX).ok()?,
+        ))
+    };
+    claim
+        .outputs
+        .iter()
+        .take(limits::OUTPUTS_MAX)
+        .map(read)
+        .collect()
+}
+
+/// A piece of a log: of the blob where the step is done, else of the live one.
+pub(crate) fn read_log(
+    store: &Store,
+    name: &str,
+    log: Option<BlobId>,
+    offset: u64,
+    max: usize,
+) -> Option<LogPiece> {
+    let reader = match log {
+        Some(blob) => {
+            let mut file = store.open_blob(blob).ok()?;
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(offset)).ok()?;
+            file.take(max as u64).read_to_end(&mut bytes).ok()?;
+            let next = offset + bytes.len() as u64;
+            return Some(LogPiece {
+                bytes,
+                next,
+                live: false,
+            });
+        }
+        None => store.log(name)?,
+    };
+    let bytes = reader.read_at(offset, max).ok()?;
+    let next = offset + bytes.len() as u64;
+    Some(LogPiece {
+        bytes,
+        next,
+        live: true,
+    })
+}

@@ -1,0 +1,373 @@
+//! Runs: one policy over one subject, hosted on a task of its own.
+
+use std::collections::BTreeMap;
+
+use caravan_protocol::{
+    ids::{ActionKey, BlobId, RunId},
+    policy::{
+        Base, Command, Event, Params, Policy, ProjectHead, RepositoryHead, WantId, WantState,
+        Watched,
+    },
+    time::{Stamp, Time},
+    view::{PolicyView, RunView, State, StepView},
+};
+use tokio::sync::mpsc;
+
+use super::{Driver, Notice, RUNS_MAX, jobs::Waiter};
+use crate::{clock, control::CiRequest};
+
+/// Events that may wait for a policy.
+const POLICY_INBOX_MAX: usize = 8192;
+
+/// A hosted run.
+pub(crate) struct Run {
+    pub(crate) view: RunView,
+    /// Where the policy hears; gone once the run has ended.
+    pub(crate) policy: Option<mpsc::Sender<Event>>,
+    pub(crate) wants: BTreeMap<WantId, ActionKey>,
+    /// When steps that run now were first seen running.
+    pub(crate) began: BTreeMap<WantId, Time>,
+    pub(crate) rebuild: bool,
+}
+
+/// What a policy did with one event.
+pub(crate) struct PolicyStep {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) view: PolicyView,
+    pub(crate) settled: bool,
+}
+
+impl Driver {
+    pub(crate) fn start_run(&mut self, request: CiRequest) -> Result<RunId, String> {
+        let role = "ci";
+        let factory = self
+            .shared
+            .factories
+            .iter()
+            .find(|factory| factory.role() == role);
+        let factory = factory.ok_or("this node has no policy for the role ci")?;
+        let params = Params {
+            repositories: request.repositories.clone(),
+            overlays: request.overlays.clone(),
+        };
+        let policy = factory.start(&params);
+        let mut started = clock::stamp();
+        while self
+            .runs
+            .contains_key(&run_id(role, &request.project, started))
+        {
+            started = started.after(std::time::Duration::from_millis(1));
+        }
+        let id = run_id(role, &request.project, started);
+        let (inbox, events) = mpsc::channel(POLICY_INBOX_MAX);
+        self.host(id, policy, events);
+        let view = RunView {
+            id,
+            role: role.to_owned(),
+            project: request.project.clone(),
+            branch: request.reference.clone().unwrap_or_default(),
+            commit: String::new(),
+            title: String::new(),
+            state: State::Running,
+            message: None,
+            started,
+            finished: None,
+            executed: 0,
+            policy: PolicyView::default(),
+            steps: BTreeMap::new(),
+        };
+        let run = Run {
+            view,
+            policy: Some(inbox),
+            wants: BTreeMap::new(),
+            began: BTreeMap::new(),
+            rebuild: request.rebuild,
+        };
+        self.runs.insert(id, run);
+        self.keep_few();
+        self.find_bases(id, &request.bases);
+        self.find_subject(id, request);
+        self.changed = true;
+        Ok(id)
+    }
+
+    /// A policy may think for a second (a solve), so it has a task of its own.
+    fn host(&self, run: RunId, policy: Box<dyn Policy>, mut events: mpsc::Receiver<Event>) {
+        let notices = self.shared.notices.clone();
+        let tasks = self.shared.tasks.clone();
+        self.shared.tasks.spawn("policy", async move {
+            let mut policy = policy;
+            while let Some(first) = events.recv().await {
+                let mut batch = vec![first];
+                while let Ok(event) = events.try_recv() {
+                    batch.push(event);
+                }
+                let work = tasks.blocking(move || {
+                    let mut commands = Vec::new();
+                    for event in batch {
+                        policy.handle(event, &mut commands);
+                    }
+                    let step = PolicyStep {
+                        commands,
+                        view: policy.view(),
+                        settled: policy.is_settled(),
+                    };
+                    (policy, step)
+                });
+                let Ok((back, step)) = work.await else { return };
+                policy = back;
+                if notices.send(Notice::Policy { run, step }).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    pub(crate) fn on_subject(&mut self, id: RunId, found: Result<ProjectHead, String>) {
+        match found {
+            Ok(head) => {
+                let Some(run) = self.runs.get_mut(&id) else {
+                    return;
+                };
+                run.view.branch.clone_from(&head.branch);
+                run.view.commit.clone_from(&head.commit);
+                run.view.title.clone_from(&head.title);
+                self.save_run(id);
+                self.tell(id, Event::Watched(Watched::Project(head)));
+            }
+            Err(text) => self.end_run(id, State::Failed, Some(text)),
+        }
+    }
+
+    pub(crate) fn on_repositories(
+        &mut self,
+        id: RunId,
+        found: Result<Vec<RepositoryHead>, String>,
+    ) {
+        let watched = match found {
+            Ok(heads) => Watched::Repositories(heads),
+            Err(text) => Watched::Unavailable(text),
+        };
+        self.tell(id, Event::Watched(watched));
+    }
+
+    pub(crate) fn on_bases(&mut self, id: RunId, found: Result<Vec<Base>, String>) {
+        match found {
+            Ok(bases) => self.tell(id, Event::Watched(Watched::Bases(bases))),
+            Err(text) => self.end_run(id, State::Failed, Some(text)),
+        }
+    }
+
+    pub(crate) fn on_policy(&mut self, id: RunId, step: PolicyStep) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        if run.policy.is_none() {
+            return;
+        }
+        run.view.policy = step.view;
+        self.changed = true;
+        for command in step.commands {
+            match command {
+                Command::WatchRepositories(names) => self.find_repositories(id, names),
+                Command::Provide { tree, blobs } => self.provide(id, &tree, &blobs),
+                Command::Want {
+                    id: want,
+                    label,
+                    action,
+                    level: _,
+                } => {
+                    self.want(Waiter { run: id, want }, label, action);
+                }
+                Command::Unwant(want) => self.unwant(Waiter { run: id, want }),
+            }
+        }
+        let open = self.runs.get(&id).is_some_and(|run| !run.wants.is_empty());
+        if step.settled && !open {
+            let bad = |run: &Run| {
+                run.view
+                    .policy
+                    .variants
+                    .iter()
+                    .any(|variant| variant.state != State::Ok)
+            };
+            let failed = self.runs.get(&id).is_none_or(bad);
+            self.end_run(id, if failed { State::Failed } else { State::Ok }, None);
+        }
+    }
+
+    fn provide(&mut self, id: RunId, tree: &caravan_protocol::tree::Tree, blobs: &[Vec<u8>]) {
+        if let Err(error) = self.shared.home.store.put_tree(tree, blobs) {
+            self.end_run(id, State::Failed, Some(crate::build::chain(&error)));
+        }
+    }
+
+    /// Tells a run's policy something.
+    pub(crate) fn tell(&mut self, id: RunId, event: Event) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let Some(policy) = &run.policy else { return };
+        if policy.try_send(event).is_err() {
+            self.end_run(
+                id,
+                State::Failed,
+                Some("the policy is overwhelmed or has died".to_owned()),
+            );
+        }
+    }
+
+    /// Moves a wish of a run on, in its view and for its policy.
+    pub(crate) fn move_on(
+        &mut self,
+        waiter: Waiter,
+        state: WantState,
+        change: impl FnOnce(&mut StepView),
+    ) {
+        let Some(run) = self.runs.get_mut(&waiter.run) else {
+            return;
+        };
+        if let Some(step) = run.view.steps.get_mut(&waiter.want) {
+            change(step);
+        }
+        if matches!(state, WantState::Done(_)) {
+            run.wants.remove(&waiter.want);
+        }
+        self.changed = true;
+        self.tell(
+            waiter.run,
+            Event::Want {
+                id: waiter.want,
+                state,
+            },
+        );
+    }
+
+    pub(crate) fn cancel_run(&mut self, id: RunId, why: &str) -> Result<(), String> {
+        let run = self.runs.get(&id).ok_or("there is no such run")?;
+        if run.view.finished.is_none() {
+            self.end_run(id, State::Cancelled, Some(why.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end_run(&mut self, id: RunId, state: State, message: Option<String>) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        if run.view.finished.is_some() {
+            return;
+        }
+        run.policy = None;
+        run.view.state = state;
+        run.view.message = message;
+        run.view.finished = Some(clock::stamp());
+        let open: Vec<WantId> = run.wants.keys().copied().collect();
+        for want in open {
+            self.unwant(Waiter { run: id, want });
+        }
+        if let Some(run) = self.runs.get_mut(&id) {
+            for step in run
+                .view
+                .steps
+                .values_mut()
+                .filter(|step| !step.state.is_final())
+            {
+                step.state = State::Cancelled;
+            }
+            let variants = run.view.policy.variants.iter_mut();
+            for variant in variants.filter(|variant| !variant.state.is_final()) {
+                variant.state = State::Cancelled;
+            }
+        }
+        self.save_run(id);
+        self.changed = true;
+    }
+
+    /// At shutdown: every run ends, and what runs is stopped.
+    pub(crate) fn give_up_all(&mut self) {
+        let open: Vec<RunId> = self
+            .runs
+            .values()
+            .filter(|run| run.view.finished.is_none())
+            .map(|run| run.view.id)
+            .collect();
+        for id in open {
+            self.end_run(id, State::Cancelled, Some(STOPPED.to_owned()));
+        }
+        for attempt in self.attempts.values() {
+            attempt.cancel();
+        }
+        self.publish();
+    }
+
+    /// Runs of earlier lives, for the pages; those that were open then were cut off.
+    pub(crate) fn load_history(&mut self) {
+        let records = self.shared.home.store.records("run").unwrap_or_default();
+        for (_, bytes) in records {
+            let Ok(mut view) = decode(&bytes) else {
+                continue;
+            };
+            if view.finished.is_none() {
+                view.state = State::Cancelled;
+                view.message = Some(STOPPED.to_owned());
+                view.finished = Some(view.started);
+            }
+            let run = Run {
+                view,
+                policy: None,
+                wants: BTreeMap::new(),
+                began: BTreeMap::new(),
+                rebuild: false,
+            };
+            self.runs.insert(run.view.id, run);
+        }
+        self.keep_few();
+    }
+
+    fn save_run(&self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let store = &self.shared.home.store;
+        let saved = caravan_protocol::codec::encode::<RUN_BYTES_MAX>(&run.view)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| {
+                store
+                    .put_record("run", &id.to_string(), &bytes)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = saved {
+            tracing::warn!(%error, run = %id.fmt_short(), "could not keep the run's record");
+        }
+    }
+
+    /// Forgets the oldest ended runs beyond the bound.
+    fn keep_few(&mut self) {
+        while self.runs.len() > RUNS_MAX {
+            let ended = self.runs.values().filter(|run| run.view.finished.is_some());
+            let Some(id) = ended
+                .min_by_key(|run| run.view.started)
+                .map(|run| run.view.id)
+            else {
+                return;
+            };
+            self.runs.remove(&id);
+            if let Err(error) = self.shared.home.store.remove_record("run", &id.to_string()) {
+                tracing::debug!(%error, "could not forget an old run");
+            }
+        }
+    }
+}
+
+const STOPPED: &str = "the node stopped; ask again: finished steps are kept";
+const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+fn decode(bytes: &[u8]) -> Result<RunView, caravan_protocol::codec::CodecError> {
+    caravan_protocol::codec::decode::<RUN_BYTES_MAX, _>(bytes)
+}
+
+fn run_id(role: &str, project: &str, started: Stamp) -> RunId {
+    let text = format!("caravan/run/1\0{role}\0{project}\0{}", started.as_ms());
+    RunId::from_bytes(*BlobId::of(text.as_bytes()).as_bytes())
+}

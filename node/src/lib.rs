@@ -1,0 +1,20 @@
+//! A node: it hosts policies, takes part in the market, builds in sandboxes, serves its store to
+//! peers, and answers the CLI and the read-only pages. It knows `trait Policy` and not one policy
+//! by name; `bootstrap` hands those in.
+
+pub mod config;
+pub mod control;
+pub mod home;
+pub mod task;
+
+mod build;
+mod clock;
+mod driver;
+mod gateway;
+mod node;
+
+/// What `main` needs of the sandbox, before any thread exists.
+pub use caravan_sandbox::{Error as SandboxError, Launcher, run_as_helper_if_asked};
+pub use config::Config;
+pub use driver::Handle;
+pub use node::{Node, NodeError};

@@ -1,0 +1,261 @@
+//! Starting and stopping a node: the parts are made here, in order, and taken down in the other.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use caravan_effects::{base::Recipes, fetch::Fetcher};
+use caravan_mesh::{Contact, Mesh, MeshError};
+use caravan_protocol::{
+    ids::BlobId,
+    policy::Factory,
+    view::{Counters, Snapshot, StoreView},
+};
+use caravan_sandbox::{JobName, Launcher, Missing};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    build::Builder,
+    clock,
+    config::Config,
+    control::server::Server,
+    driver::{Driver, Handle, INBOX_MAX, Inbox, Shared, StoreSource},
+    gateway,
+    home::{self, Home, HomeError, Membership},
+    task::Tasks,
+};
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its directory is of no use.
+    #[error("start a node in {data}")]
+    Home {
+        /// The directory.
+        data: PathBuf,
+        /// Why.
+        #[source]
+        source: HomeError,
+    },
+    /// The host cannot run sandboxes.
+    #[error("start a node")]
+    Sandbox(#[from] Missing),
+    /// The sandbox helper is of no use.
+    #[error("start a node's sandbox helper")]
+    Launcher(#[from] caravan_sandbox::Error),
+    /// The mesh could not be entered.
+    #[error("start a node's part in the mesh")]
+    Mesh(#[from] MeshError),
+    /// An address is taken.
+    #[error("serve pages on {address}: {source}; give another with --http ADDRESS, or --http none")]
+    Http {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The control socket or the recipes could not be made.
+    #[error("use {path}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    handle: Handle,
+    tasks: Tasks,
+    http: Option<std::net::SocketAddr>,
+}
+
+impl Node {
+    /// Starts a node. `launcher` was made before any thread of this process.
+    pub async fn start(
+        config: Config,
+        launcher: Launcher,
+        factories: Vec<Arc<dyn Factory>>,
+    ) -> Result<Self, NodeError> {
+        let io_error = |path: PathBuf| move |source| NodeError::Io { path, source };
+        let abilities = caravan_sandbox::probe()?;
+        tracing::debug!(?abilities, "this host can run sandboxes");
+        let home_error = |source| NodeError::Home {
+            data: config.data.clone(),
+            source,
+        };
+        let home = Home::open(&config.data).map_err(home_error)?;
+        let membership = home
+            .membership(&config.operator, clock::stamp())
+            .map_err(home_error)?;
+
+        // The store's lock is ours now, so whatever else carries our tag was left by a dead node.
+        let tag = tag(&config);
+        let leftovers = launcher.clean(&tag)?;
+        if leftovers > 0 {
+            tracing::info!(leftovers, "cleaned up after a node that was killed");
+        }
+        let recipes_dir = config.data.join("recipes");
+        let recipes = Recipes::install(&recipes_dir).map_err(io_error(recipes_dir))?;
+        let fetcher = Fetcher::new(
+            recipes.clone(),
+            config.data.join("fetch"),
+            config.archive_mirrors.clone(),
+        );
+        let builder = Builder::new(
+            home.store.clone(),
+            Arc::new(launcher),
+            fetcher,
+            tag.as_str().to_owned(),
+            config.slots,
+        );
+        let listener = match config.http {
+            Some(address) => Some(
+                tokio::net::TcpListener::bind(address)
+                    .await
+                    .map_err(|source| NodeError::Http { address, source })?,
+            ),
+            None => None,
+        };
+        let (mesh, mesh_events) = enter_mesh(&config, &home, &membership).await?;
+        let server = Server::bind(&config.socket()).map_err(io_error(config.socket()))?;
+        let seed = u64::from_le_bytes(home::random().map_err(home_error)?);
+
+        let tasks = Tasks::new();
+        let (notices, heard) = mpsc::channel(INBOX_MAX);
+        let (asks, asked) = mpsc::channel(64);
+        let shared = Arc::new(Shared {
+            config,
+            home,
+            builder,
+            mesh,
+            factories,
+            recipes,
+            tasks: tasks.clone(),
+            notices,
+            importing: tokio::sync::Mutex::default(),
+            repositories: crate::driver::RepositoryCache::default(),
+        });
+        let (snapshots, published) = watch::channel(Arc::new(empty(&shared, &membership)));
+        let driver = Driver::new(Arc::clone(&shared), membership, seed, snapshots);
+        let inbox = Inbox {
+            asks: asked,
+            notices: heard,
+            mesh: mesh_events,
+        };
+        tasks.spawn_to_end("driver", driver.drive(inbox));
+        let handle = Handle {
+            asks,
+            snapshots: published,
+            shared,
+        };
+        tasks.spawn("control", server.serve(handle.clone(), tasks.clone()));
+        let http = listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = listener {
+            gateway::serve(listener, &handle, &tasks);
+        }
+        Ok(Self {
+            handle,
+            tasks,
+            http,
+        })
+    }
+
+    /// The node, to ask things of.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Where the pages are served.
+    #[must_use]
+    pub const fn http(&self) -> Option<std::net::SocketAddr> {
+        self.http
+    }
+
+    /// Resolves when the node is asked to stop.
+    pub async fn stopping(&self) {
+        self.tasks.stopping().cancelled().await;
+    }
+
+    /// Stops everything and waits until nothing is left running.
+    pub async fn shutdown(self) {
+        self.tasks.shutdown().await;
+        if let Some(mesh) = &self.handle.shared.mesh {
+            mesh.shutdown().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({:?})", self.handle)
+    }
+}
+
+/// Marks what belongs to the node of this directory: short, and the same at each start.
+fn tag(config: &Config) -> JobName {
+    let data = config
+        .data
+        .canonicalize()
+        .unwrap_or_else(|_| config.data.clone());
+    let short = BlobId::of(data.as_os_str().as_encoded_bytes()).fmt_short();
+    format!("n{short}")
+        .parse()
+        .expect("a letter and hexadecimal digits make a job name")
+}
+
+type Entered = (
+    Option<caravan_mesh::Handle>,
+    mpsc::Receiver<caravan_mesh::Event>,
+);
+
+async fn enter_mesh(
+    config: &Config,
+    home: &Home,
+    membership: &Membership,
+) -> Result<Entered, NodeError> {
+    if config.listen.is_empty() && config.peers.is_empty() {
+        return Ok((None, mpsc::channel(1).1));
+    }
+    let source = Arc::new(StoreSource(home.store.clone()));
+    let (cert, roster) = (membership.cert.clone(), membership.roster.clone());
+    let mut mesh = caravan_mesh::Config::new(&home.key, cert, roster, source);
+    mesh.listen.clone_from(&config.listen);
+    mesh.seeds.clone_from(&config.peers);
+    mesh.mdns = config.mdns;
+    for cert in &membership.certs {
+        let node = cert
+            .open(membership.roster.mesh())
+            .map(|cert| cert.node.to_string());
+        let addresses = node
+            .ok()
+            .and_then(|node| home.load("addresses", &node).ok().flatten());
+        mesh.contacts.push(Contact {
+            cert: cert.clone(),
+            addresses: addresses.unwrap_or_default(),
+        });
+    }
+    let (handle, events) = Mesh::start(mesh).await?;
+    Ok((Some(handle), events))
+}
+
+/// What readers see until the driver has published for the first time.
+fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
+    Snapshot {
+        mesh: membership.roster.mesh(),
+        node: shared.home.key.node(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: clock::stamp(),
+        nodes: Vec::new(),
+        seats: Vec::new(),
+        bases: Vec::new(),
+        runs: Vec::new(),
+        store: StoreView::default(),
+        counters: Counters::default(),
+        running: 0,
+        slots: shared.config.slots,
+    }
+}

@@ -1,0 +1,120 @@
+//! Claims by action. The store keeps what it is given; whoever gives a claim has opened it for this
+//! mesh and found that it is about that action.
+
+use caravan_protocol::{
+    claim::Claim,
+    codec,
+    identity::Signed,
+    ids::{ActionKey, BlobId, NodeId},
+    limits::CLAIM_BYTES_MAX,
+};
+use redb::ReadableTable;
+
+use crate::{
+    error::Result,
+    index::CLAIMS,
+    limits::{CLAIMS_PER_ACTION_MAX, CLAIMS_PER_SIGNER_MAX},
+    store::Store,
+};
+
+/// A signed claim with its signer, signature and place in line.
+const ROW_BYTES_MAX: usize = CLAIM_BYTES_MAX + 1024;
+
+/// Counts up with each claim of an action, so that the oldest is known.
+type Row = (u64, Signed<Claim>);
+
+impl Store {
+    /// Keeps a claim about `action`; the same claim twice is kept once. Beyond
+    /// [`CLAIMS_PER_SIGNER_MAX`] of one signer or [`CLAIMS_PER_ACTION_MAX`] in all, the oldest
+    /// such claim goes.
+    pub fn put_claim(&self, action: ActionKey, claim: &Signed<Claim>) -> Result<()> {
+        // By all its bytes: a copy with another signature must not keep the true one out.
+        let id = BlobId::of(&codec::encode::<ROW_BYTES_MAX>(claim)?);
+        let known = rows(self, action)?;
+        if known.iter().any(|row| row.id == id) {
+            return Ok(());
+        }
+        self.inner.index.write(|txn| {
+            let mut table = txn.open_table(CLAIMS)?;
+            let mut rows = rows_of(&table, action)?;
+            if rows.iter().any(|row| row.id == id) {
+                return Ok(());
+            }
+            let next = rows.iter().map(|row| row.number + 1).max().unwrap_or(0);
+            let mut surplus: Vec<BlobId> = Vec::new();
+            let same: Vec<BlobId> = of_signer(&rows, claim.signer());
+            if same.len() >= CLAIMS_PER_SIGNER_MAX {
+                surplus.extend(&same[..=same.len() - CLAIMS_PER_SIGNER_MAX]);
+            }
+            rows.retain(|row| !surplus.contains(&row.id));
+            if rows.len() >= CLAIMS_PER_ACTION_MAX {
+                let over = rows.len() + 1 - CLAIMS_PER_ACTION_MAX;
+                surplus.extend(rows[..over].iter().map(|row| row.id));
+            }
+            for id in surplus {
+                table.remove(key(action, id).as_slice())?;
+            }
+            let row = codec::encode::<ROW_BYTES_MAX>(&(next, claim))?;
+            table.insert(key(action, id).as_slice(), row.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// The claims about `action`, oldest first.
+    pub fn claims(&self, action: ActionKey) -> Result<Vec<Signed<Claim>>> {
+        Ok(rows(self, action)?
+            .into_iter()
+            .map(|row| row.claim)
+            .collect())
+    }
+}
+
+struct Kept {
+    id: BlobId,
+    number: u64,
+    claim: Signed<Claim>,
+}
+
+fn rows(store: &Store, action: ActionKey) -> Result<Vec<Kept>> {
+    store
+        .inner
+        .index
+        .read(|txn| rows_of(&txn.open_table(CLAIMS)?, action))
+}
+
+/// The claims of an action, oldest first.
+fn rows_of(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    action: ActionKey,
+) -> Result<Vec<Kept>> {
+    let first = key(action, BlobId::from_bytes([0; 32]));
+    let last = key(action, BlobId::from_bytes([255; 32]));
+    let mut rows = Vec::new();
+    for row in table.range::<&[u8]>(first.as_slice()..=last.as_slice())? {
+        let (key, value) = row?;
+        let mut id = [0; 32];
+        id.copy_from_slice(&key.value()[32..]);
+        let (number, claim) = codec::decode::<ROW_BYTES_MAX, Row>(value.value())?;
+        rows.push(Kept {
+            id: BlobId::from_bytes(id),
+            number,
+            claim,
+        });
+    }
+    rows.sort_by_key(|row| row.number);
+    Ok(rows)
+}
+
+fn of_signer(rows: &[Kept], signer: NodeId) -> Vec<BlobId> {
+    rows.iter()
+        .filter(|row| row.claim.signer() == signer)
+        .map(|row| row.id)
+        .collect()
+}
+
+fn key(action: ActionKey, id: BlobId) -> [u8; 64] {
+    let mut key = [0; 64];
+    key[..32].copy_from_slice(action.as_bytes());
+    key[32..].copy_from_slice(id.as_bytes());
+    key
+}

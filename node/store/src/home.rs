@@ -1,0 +1,217 @@
+//! The store's directory: what is where, who may use it, and names for temporary things.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    beneath,
+    error::{Doing, Result, StoreError},
+    object::Key,
+    remove::Trash,
+};
+
+const OBJECTS: &str = "objects";
+const LAYERS: &str = "layers";
+const WORK: &str = "work";
+const TRASH: &str = "trash";
+
+/// The directory of one store, locked for this process.
+pub(crate) struct Home {
+    dir: PathBuf,
+    objects: OwnedFd,
+    layers: OwnedFd,
+    work: OwnedFd,
+    trash: OwnedFd,
+    count: AtomicU64,
+    // Released last.
+    _lock: File,
+}
+
+impl Home {
+    /// Opens or makes the directory, and locks it.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let what = || format!("open the store in {}", dir.display());
+        private_dir(dir).doing(what)?;
+        let dir = dir.canonicalize().doing(what)?;
+        let lock = lock(&dir)?;
+        let open = |name: &str| {
+            let path = dir.join(name);
+            // Layers hold whatever owners, modes and setuid programs jobs have made: nobody but
+            // the node may walk in.
+            private_dir(&path).doing(what)?;
+            beneath::open_trusted_dir(&path).doing(what)
+        };
+        let home = Self {
+            objects: open(OBJECTS)?,
+            layers: open(LAYERS)?,
+            work: open(WORK)?,
+            trash: open(&format!("{WORK}/{TRASH}"))?,
+            count: AtomicU64::new(0),
+            _lock: lock,
+            dir,
+        };
+        for directory in [&home.objects, &home.layers, &home.work] {
+            rustix::fs::fchmod(directory, Mode::RWXU).doing(what)?;
+        }
+        home.make_object_dirs().doing(what)?;
+        Ok(home)
+    }
+
+    pub(crate) fn objects(&self) -> BorrowedFd<'_> {
+        self.objects.as_fd()
+    }
+
+    pub(crate) fn layers(&self) -> BorrowedFd<'_> {
+        self.layers.as_fd()
+    }
+
+    pub(crate) fn work(&self) -> BorrowedFd<'_> {
+        self.work.as_fd()
+    }
+
+    /// The store's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the layer named `id` is, or would be.
+    pub(crate) fn layer_path(&self, id: &str) -> PathBuf {
+        self.dir.join(LAYERS).join(id)
+    }
+
+    /// Where `name` is in the work directory.
+    pub(crate) fn work_path(&self, name: &str) -> PathBuf {
+        self.dir.join(WORK).join(name)
+    }
+
+    /// A new number for a temporary name.
+    pub(crate) fn number(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Removes `name` from `at` with all that is below it.
+    pub(crate) fn remove(&self, at: impl AsFd, name: &[u8]) -> Result<()> {
+        Trash::new(self.trash.as_fd(), &self.count)
+            .remove(at, name)
+            .doing(|| format!("remove {} from the store", String::from_utf8_lossy(name)))
+    }
+
+    /// Removes what an earlier process left in the work directory, and says whether there was
+    /// anything.
+    pub(crate) fn clear_work(&self) -> Result<bool> {
+        let what = || format!("clear {}", self.dir.join(WORK).display());
+        let trash = Trash::new(self.trash.as_fd(), &self.count);
+        let mut found = !beneath::names(&self.trash).doing(what)?.is_empty();
+        trash.clear().doing(what)?;
+        for (name, _) in beneath::names(&self.work).doing(what)? {
+            if name != TRASH.as_bytes() {
+                found = true;
+                trash.remove(&self.work, &name).doing(what)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes the directories of objects at once, so that a commit need not wait for any.
+    fn make_object_dirs(&self) -> std::io::Result<()> {
+        if beneath::names(&self.objects)?.len() >= 256 {
+            return Ok(());
+        }
+        for byte in 0..=u8::MAX {
+            match rustix::fs::mkdirat(&self.objects, format!("{byte:02x}"), Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(rustix::fs::fsync(&self.objects)?)
+    }
+
+    /// The directory that holds an object, open; made if somebody has removed it.
+    pub(crate) fn object_dir(&self, key: &Key) -> Result<OwnedFd> {
+        let (dir, _) = key.place();
+        let what = || format!("make objects/{dir} in the store");
+        match beneath::open_dir(&self.objects, dir.as_bytes()) {
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                match rustix::fs::mkdirat(&self.objects, &dir, Mode::RWXU) {
+                    Ok(()) => rustix::fs::fsync(&self.objects).doing(what)?,
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error).doing(what),
+                }
+                beneath::open_dir(&self.objects, dir.as_bytes()).doing(what)
+            }
+            other => other.doing(what),
+        }
+    }
+
+    /// An object's file, open for reading; `None` where there is no such file.
+    pub(crate) fn open_object(&self, key: &Key) -> Result<Option<File>> {
+        let path = key.path();
+        match beneath::open_file(&self.objects, path.as_bytes()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => other
+                .map(|fd| Some(File::from(fd)))
+                .doing(|| format!("open objects/{path} of the store")),
+        }
+    }
+
+    /// Makes the directory `name` in the work directory.
+    pub(crate) fn make_work_dir(&self, name: &str) -> Result<()> {
+        rustix::fs::mkdirat(&self.work, name, Mode::RWXU)
+            .doing(|| format!("make {WORK}/{name} in the store"))
+    }
+
+    /// Makes the file `name` in the work directory, open for reading and writing.
+    pub(crate) fn make_work_file(&self, name: &str) -> Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.work, name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .doing(|| format!("make {WORK}/{name} in the store"))
+    }
+}
+
+fn private_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let what = || format!("lock {}", path.display());
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .doing(what)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let read = (&mut file).take(20).read_to_string(&mut text);
+            let process = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+            return Err(StoreError::Locked {
+                dir: dir.to_owned(),
+                holder: process.map_or_else(String::new, |id| format!(" (process {id})")),
+            });
+        }
+        Err(error) => return Err(error).doing(what),
+    }
+    file.set_len(0).doing(what)?;
+    file.rewind().doing(what)?;
+    writeln!(file, "{}", std::process::id()).doing(what)?;
+    Ok(file)
+}

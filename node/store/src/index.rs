@@ -1,0 +1,353 @@
+//! The index: which objects, layers, claims and records the store has. It is the truth: a file that
+//! it does not name is rubbish. Every commit is durable when it returns.
+//!
+//! Commits are two-phase, because their bytes come from other nodes too and the file's fast
+//! checksum alone would not stand against chosen ones, and they leave nothing to be repaired after
+//! a kill.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use caravan_protocol::{
+    codec,
+    ids::{BlobId, TreeId},
+};
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
+};
+
+use crate::{
+    error::{Result, StoreError},
+    object::Key,
+};
+
+/// Version of the directory's layout and of the index's tables.
+pub(crate) const LAYOUT: u32 = 1;
+
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A table whose keys and values are bytes.
+pub(crate) type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// Facts about the store itself and its totals.
+const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
+/// Object key to size.
+const OBJECTS: Bytes = TableDefinition::new("objects");
+/// Tree id to size and number of files.
+const LAYERS: Bytes = TableDefinition::new("layers");
+/// Action key and hash of the signed claim to the claim.
+pub(crate) const CLAIMS: Bytes = TableDefinition::new("claims");
+/// Kind to the number of its records.
+pub(crate) const RECORD_COUNTS: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("record_counts");
+/// Kind and key to the record.
+pub(crate) const RECORDS: TableDefinition<'static, (&'static str, &'static str), &'static [u8]> =
+    TableDefinition::new("records");
+
+const VERSION_KEY: &str = "version";
+const TOTALS_KEY: &str = "totals";
+
+/// What the index holds about a layer: the sum of its file sizes and their number.
+pub(crate) type LayerFacts = (u64, u64);
+
+/// Objects with their sizes, and layers.
+pub(crate) type Everything = (Vec<(Key, u64)>, Vec<TreeId>);
+
+/// Distinct blobs and their bytes.
+type Totals = (u64, u64);
+
+/// The open index.
+pub(crate) struct Index {
+    path: PathBuf,
+    // Empty only while a failed file could not be opened again.
+    db: RwLock<Option<Database>>,
+}
+
+/// What a commit of content adds and takes away.
+#[derive(Default)]
+pub(crate) struct Change {
+    pub(crate) add: Vec<(Key, u64)>,
+    pub(crate) add_layer: Option<(TreeId, LayerFacts)>,
+    pub(crate) remove: Vec<Key>,
+    pub(crate) remove_layers: Vec<TreeId>,
+}
+
+impl Index {
+    /// Opens the index of the store in `dir`, making it if there is none.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("index.redb");
+        let index = Self {
+            db: RwLock::new(Some(open_file(&path)?)),
+            path,
+        };
+        let found = index.read(|txn| match txn.open_table(META) {
+            Ok(meta) => match meta.get(VERSION_KEY)? {
+                Some(version) => Ok(Some(codec::decode::<4, u32>(version.value())?)),
+                None => Ok(None),
+            },
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })?;
+        match found {
+            Some(found) if found > LAYOUT => {
+                return Err(StoreError::Newer {
+                    dir: dir.to_owned(),
+                    found,
+                    known: LAYOUT,
+                });
+            }
+            Some(_) => {}
+            None => index.write(|txn| {
+                txn.open_table(META)?
+                    .insert(VERSION_KEY, codec::encode::<4>(&LAYOUT)?.as_slice())?;
+                for table in [OBJECTS, LAYERS, CLAIMS] {
+                    txn.open_table(table)?;
+                }
+                txn.open_table(RECORDS)?;
+                txn.open_table(RECORD_COUNTS)?;
+                Ok(())
+            })?,
+        }
+        Ok(index)
+    }
+
+    /// Reads one consistent state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        self.ensure_open()?;
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let txn = db.as_ref().ok_or_else(closed)?.begin_read()?;
+        read(&txn)
+    }
+
+    /// Makes one durable change, or none at all when an error is returned.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        self.ensure_open()?;
+        let result = self.try_write(write);
+        if let Err(StoreError::Index { .. } | StoreError::Full { .. } | StoreError::Io { .. }) =
+            result
+        {
+            // After a failed write the file takes no other until it is opened anew.
+            self.close();
+            self.ensure_open()?;
+        }
+        result
+    }
+
+    fn try_write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let mut txn = db.as_ref().ok_or_else(closed)?.begin_write()?;
+        txn.set_quick_repair(true);
+        let value = write(&txn)?;
+        crate::crash::point();
+        txn.commit()?;
+        crate::crash::point();
+        Ok(value)
+    }
+
+    fn close(&self) {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+    }
+
+    fn ensure_open(&self) -> Result<()> {
+        if self
+            .db
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+        {
+            return Ok(());
+        }
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if db.is_none() {
+            *db = Some(open_file(&self.path)?);
+        }
+        Ok(())
+    }
+
+    /// Reads the whole index and verifies its checksums: false if it had to be repaired.
+    pub(crate) fn verify(&self) -> Result<bool> {
+        self.ensure_open()?;
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(db.as_mut().ok_or_else(closed)?.check_integrity()?)
+    }
+
+    /// Applies a change of content with the totals that follow from it.
+    pub(crate) fn apply(&self, change: &Change) -> Result<()> {
+        self.write(|txn| {
+            let mut meta = txn.open_table(META)?;
+            let mut totals = totals(&meta)?;
+            let mut objects = txn.open_table(OBJECTS)?;
+            for (key, size) in &change.add {
+                let known = variant_of(&objects, key.blob)?.is_some();
+                let size_bytes = codec::encode::<8>(size)?;
+                objects.insert(key.to_bytes().as_slice(), size_bytes.as_slice())?;
+                if !known {
+                    totals.0 += 1;
+                    totals.1 += size;
+                }
+            }
+            for key in &change.remove {
+                let size = match objects.remove(key.to_bytes().as_slice())? {
+                    Some(size) => codec::decode::<8, u64>(size.value())?,
+                    None => continue,
+                };
+                if variant_of(&objects, key.blob)?.is_none() {
+                    totals.0 = totals.0.saturating_sub(1);
+                    totals.1 = totals.1.saturating_sub(size);
+                }
+            }
+            let mut layers = txn.open_table(LAYERS)?;
+            if let Some((tree, facts)) = &change.add_layer {
+                let facts = codec::encode::<16>(facts)?;
+                layers.insert(tree.as_bytes().as_slice(), facts.as_slice())?;
+            }
+            for tree in &change.remove_layers {
+                layers.remove(tree.as_bytes().as_slice())?;
+            }
+            meta.insert(TOTALS_KEY, codec::encode::<16>(&totals)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// The objects that hold `blob`, with its size.
+    pub(crate) fn variants(&self, blob: BlobId) -> Result<Vec<(Key, u64)>> {
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            let (first, last) = bounds(blob);
+            let range = objects.range::<&[u8]>(first.as_slice()..=last.as_slice())?;
+            range.map(|row| object(&row?)).collect()
+        })
+    }
+
+    /// A view for many lookups in one state.
+    pub(crate) fn objects<T>(&self, read: impl FnOnce(&Objects) -> Result<T>) -> Result<T> {
+        self.read(|txn| read(&Objects(txn.open_table(OBJECTS)?)))
+    }
+
+    /// What is known of a layer, if there is one.
+    pub(crate) fn layer(&self, tree: TreeId) -> Result<Option<LayerFacts>> {
+        self.read(|txn| {
+            let layers = txn.open_table(LAYERS)?;
+            match layers.get(tree.as_bytes().as_slice())? {
+                Some(facts) => Ok(Some(codec::decode::<16, LayerFacts>(facts.value())?)),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Every object with its size and every layer of one state, in order.
+    pub(crate) fn everything(&self) -> Result<Everything> {
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            let objects: Result<_> = objects.iter()?.map(|row| object(&row?)).collect();
+            let layers = txn.open_table(LAYERS)?;
+            let layers: Result<_> = layers
+                .iter()?
+                .map(|row| {
+                    let (tree, _) = row?;
+                    let id: [u8; 32] = tree.value().try_into().map_err(|_| bad_key())?;
+                    Ok(TreeId::from_bytes(id))
+                })
+                .collect();
+            Ok((objects?, layers?))
+        })
+    }
+
+    /// Numbers of objects, blobs, bytes of blobs, layers, claims and records.
+    pub(crate) fn counts(&self) -> Result<[u64; 6]> {
+        self.read(|txn| {
+            let (blobs, bytes) = totals(&txn.open_table(META)?)?;
+            Ok([
+                txn.open_table(OBJECTS)?.len()?,
+                blobs,
+                bytes,
+                txn.open_table(LAYERS)?.len()?,
+                txn.open_table(CLAIMS)?.len()?,
+                txn.open_table(RECORDS)?.len()?,
+            ])
+        })
+    }
+}
+
+/// The objects of one state of the index.
+pub(crate) struct Objects(redb::ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+impl Objects {
+    /// Whether this very object is there.
+    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
+        Ok(self.size(key)?.is_some())
+    }
+
+    /// Length of this very object, if it is there.
+    pub(crate) fn size(&self, key: &Key) -> Result<Option<u64>> {
+        match ReadableTable::get(&self.0, key.to_bytes().as_slice())? {
+            Some(size) => Ok(Some(codec::decode::<8, u64>(size.value())?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Some object that holds `blob`, with its size.
+    pub(crate) fn any(&self, blob: BlobId) -> Result<Option<(Key, u64)>> {
+        variant_of(&self.0, blob)
+    }
+}
+
+type Row<'a> = (
+    redb::AccessGuard<'a, &'static [u8]>,
+    redb::AccessGuard<'a, &'static [u8]>,
+);
+
+fn object((key, size): &Row<'_>) -> Result<(Key, u64)> {
+    let key = Key::from_bytes(key.value()).ok_or_else(bad_key)?;
+    Ok((key, codec::decode::<8, u64>(size.value())?))
+}
+
+fn variant_of(
+    objects: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    blob: BlobId,
+) -> Result<Option<(Key, u64)>> {
+    let (first, last) = bounds(blob);
+    let mut range = objects.range::<&[u8]>(first.as_slice()..=last.as_slice())?;
+    range.next().map(|row| object(&row?)).transpose()
+}
+
+/// First and last possible key of a blob's objects.
+fn bounds(
+    blob: BlobId,
+) -> (
+    [u8; crate::object::KEY_BYTES],
+    [u8; crate::object::KEY_BYTES],
+) {
+    let key = |mode, id| Key {
+        blob,
+        mode,
+        uid: id,
+        gid: id,
+    };
+    (key(0, 0).to_bytes(), key(u16::MAX, u32::MAX).to_bytes())
+}
+
+fn totals(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Totals> {
+    match meta.get(TOTALS_KEY)? {
+        Some(totals) => Ok(codec::decode::<16, Totals>(totals.value())?),
+        None => Ok((0, 0)),
+    }
+}
+
+fn open_file(path: &Path) -> Result<Database> {
+    Ok(Builder::new().set_cache_size(CACHE_BYTES).create(path)?)
+}
+
+fn closed() -> StoreError {
+    StoreError::from(redb::StorageError::PreviousIo)
+}
+
+fn bad_key() -> StoreError {
+    StoreError::from(redb::StorageError::Corrupted(
+        "a key is not of the length that this table's keys have".to_owned(),
+    ))
+}

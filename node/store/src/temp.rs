@@ -1,0 +1,174 @@
+//! Temporary files and directories of the work directory, gone when their owner is.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use caravan_protocol::ids::BlobId;
+use rustix::fs::Mode;
+
+use crate::{
+    beneath::TIMES,
+    error::{Doing, Result, StoreError},
+    limits,
+    store::Inner,
+};
+
+/// A file in the work directory.
+pub(crate) struct Temp {
+    inner: Arc<Inner>,
+    name: String,
+}
+
+impl Temp {
+    /// Makes an empty file.
+    pub(crate) fn make(inner: &Arc<Inner>) -> Result<(Self, File)> {
+        let name = format!("f{}", inner.home.number());
+        let file = inner.home.make_work_file(&name)?;
+        let temp = Self {
+            inner: Arc::clone(inner),
+            name,
+        };
+        Ok((temp, file))
+    }
+
+    /// Its name in the work directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes all that `reader` gives, at most `max` bytes, into a new file that could be a blob.
+    pub(crate) fn fill(
+        inner: &Arc<Inner>,
+        reader: &mut dyn Read,
+        max: u64,
+    ) -> Result<(Self, BlobId, u64)> {
+        let (temp, mut file) = Self::make(inner)?;
+        let (blob, size) = copy(reader, &mut file, max, &mut vec![0; limits::READ_BYTES])?;
+        crate::crash::point();
+        finish(&file)?;
+        Ok((temp, blob, size))
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if let Err(error) = self
+            .inner
+            .home
+            .remove(self.inner.home.work(), self.name.as_bytes())
+        {
+            tracing::warn!(%error, "a temporary file stays until the next start");
+        }
+    }
+}
+
+/// Gives a file that was written here the mode and times of a plain object.
+pub(crate) fn finish(file: &File) -> Result<()> {
+    let what = || "finish a new file of the store".to_owned();
+    rustix::fs::fchmod(file, Mode::from_raw_mode(0o644)).doing(what)?;
+    rustix::fs::futimens(file, &TIMES).doing(what)
+}
+
+/// Copies at most `max` bytes and says what they were.
+pub(crate) fn copy(
+    reader: &mut dyn Read,
+    writer: &mut dyn Write,
+    max: u64,
+    buffer: &mut [u8],
+) -> Result<(BlobId, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0u64;
+    loop {
+        let read = match reader.read(buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).doing(|| "read the bytes of a blob".to_owned()),
+        };
+        size += read as u64;
+        if size > max {
+            return Err(StoreError::TooLarge {
+                what: "the bytes of a blob".to_owned(),
+                max,
+            });
+        }
+        hasher.update(&buffer[..read]);
+        writer
+            .write_all(&buffer[..read])
+            .doing(|| "write a blob into the store".to_owned())?;
+    }
+    Ok((BlobId::from_bytes(*hasher.finalize().as_bytes()), size))
+}
+
+/// A directory of its own in the store's work directory, for one running step: the upper and work
+/// directories of an overlay, on the file system of the layers. It is removed with all that is in
+/// it when dropped, so no process may use it any more by then.
+pub struct Workspace {
+    pub(crate) inner: Arc<Inner>,
+    name: String,
+}
+
+impl Workspace {
+    pub(crate) fn make(inner: &Arc<Inner>) -> Result<Self> {
+        let name = format!("w{}", inner.home.number());
+        inner.home.make_work_dir(&name)?;
+        let workspace = Self {
+            inner: Arc::clone(inner),
+            name,
+        };
+        for part in ["upper", "work"] {
+            inner
+                .home
+                .make_work_dir(&format!("{}/{part}", workspace.name))?;
+        }
+        let what = || format!("make {}", workspace.upper().display());
+        let upper = crate::beneath::open_trusted_dir(&workspace.upper()).doing(what)?;
+        rustix::fs::fchmod(&upper, Mode::from_raw_mode(0o755)).doing(what)?;
+        Ok(workspace)
+    }
+
+    /// Name of its upper directory in the store's work directory.
+    pub(crate) fn upper_name(&self) -> String {
+        format!("{}/upper", self.name)
+    }
+
+    /// The directory itself, where its user may put more, such as mount points.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.inner.home.work_path(&self.name)
+    }
+
+    /// The directory that becomes a layer: an overlay's upper directory, or where a base is put.
+    #[must_use]
+    pub fn upper(&self) -> PathBuf {
+        self.path().join("upper")
+    }
+
+    /// The overlay's own work directory.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.path().join("work")
+    }
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Workspace({})", self.path().display())
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = self
+            .inner
+            .home
+            .remove(self.inner.home.work(), self.name.as_bytes())
+        {
+            tracing::warn!(%error, "a work directory stays until the next start");
+        }
+    }
+}

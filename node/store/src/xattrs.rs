@@ -1,0 +1,124 @@
+//! Extended attributes. Kept: `user.*` and `security.capability`. Understood: overlayfs's own mark
+//! of an opaque directory. Removed: what overlayfs notes for itself, and access lists, whose mask
+//! the mode shows. Refused: everything with which a lower layer could be made to look elsewhere.
+//! What the host puts on files for itself (labels, integrity hashes) is neither kept nor touched.
+
+use std::collections::BTreeMap;
+
+use caravan_protocol::limits::{XATTR_BYTES_MAX, XATTRS_MAX};
+use rustix::{fd::AsFd, fs::XattrFlags, io::Errno};
+
+use crate::error::{Doing, Result, StoreError};
+
+const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// What overlayfs notes about files that it copied up.
+const OVERLAY_NOTES: [&[u8]; 6] = [
+    b"trusted.overlay.origin",
+    b"trusted.overlay.impure",
+    b"trusted.overlay.nlink",
+    b"trusted.overlay.upper",
+    b"trusted.overlay.uuid",
+    b"trusted.overlay.protattr",
+];
+const LIST_BYTES_MAX: usize = 64 * 1024;
+
+/// The attributes of one file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Xattrs {
+    /// Those that the tree names.
+    pub(crate) kept: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Whether lower layers are hidden below this directory.
+    pub(crate) opaque: bool,
+    /// Those that the store does not want on its files.
+    pub(crate) dropped: Vec<Vec<u8>>,
+}
+
+/// Whether a file of the store may carry an attribute of this name, so that a tree from elsewhere
+/// cannot set labels or access lists here.
+pub(crate) fn is_kept(name: &[u8]) -> bool {
+    (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+        || name == b"security.capability"
+}
+
+/// Reads the attributes of an open file; `path` is for words only.
+pub(crate) fn read(file: impl AsFd, path: &[u8]) -> Result<Xattrs> {
+    let file = file.as_fd();
+    let what = || format!("read the extended attributes of {:?}", lossy(path));
+    let mut found = Xattrs::default();
+    let mut list = match rustix::fs::flistxattr_query(file) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(found),
+        Ok(size) => vec![0; size.min(LIST_BYTES_MAX)],
+        Err(error) => return Err(error).doing(what),
+    };
+    let size = rustix::fs::flistxattr(file, list.as_mut_slice()).doing(what)?;
+    list.truncate(size);
+    for name in list.split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        if is_kept(name) {
+            if found.kept.len() == XATTRS_MAX {
+                return Err(StoreError::refused(
+                    path,
+                    "it has too many extended attributes",
+                ));
+            }
+            let mut value = vec![0; XATTR_BYTES_MAX];
+            let size = rustix::fs::fgetxattr(file, name, value.as_mut_slice()).doing(what)?;
+            value.truncate(size);
+            found.kept.insert(name.to_vec(), value);
+        } else if name == OPAQUE {
+            let mut value = [0; 8];
+            let size = rustix::fs::fgetxattr(file, name, &mut value[..]).doing(what)?;
+            match &value[..size] {
+                b"y" => found.opaque = true,
+                _ => return Err(StoreError::refused(path, REDIRECTED)),
+            }
+        } else if OVERLAY_NOTES.contains(&name) || name.starts_with(b"system.posix_acl_") {
+            found.dropped.push(name.to_vec());
+        } else if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
+            return Err(StoreError::refused(path, REDIRECTED));
+        }
+    }
+    Ok(found)
+}
+
+const REDIRECTED: &str = "it has an extended attribute by which an overlay would look elsewhere \
+                          than in this file";
+
+/// Removes attributes that [`read`] found unwanted.
+pub(crate) fn drop_unwanted(file: impl AsFd, found: &Xattrs, path: &[u8]) -> Result<()> {
+    for name in &found.dropped {
+        match rustix::fs::fremovexattr(file.as_fd(), name) {
+            Ok(()) | Err(Errno::NODATA) => {}
+            other => {
+                other.doing(|| format!("remove an extended attribute of {:?}", lossy(path)))?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives an open file these attributes.
+pub(crate) fn write(
+    file: impl AsFd,
+    kept: &BTreeMap<Vec<u8>, Vec<u8>>,
+    opaque: bool,
+    path: &[u8],
+) -> Result<()> {
+    let what = || format!("set the extended attributes of {:?}", lossy(path));
+    for (name, value) in kept {
+        if !is_kept(name) {
+            return Err(StoreError::refused(
+                path,
+                "it has an extended attribute of a kind that the store does not keep",
+            ));
+        }
+        rustix::fs::fsetxattr(file.as_fd(), name, value, XattrFlags::empty()).doing(what)?;
+    }
+    if opaque {
+        rustix::fs::fsetxattr(file.as_fd(), OPAQUE, b"y", XattrFlags::empty()).doing(what)?;
+    }
+    Ok(())
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}

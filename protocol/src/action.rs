@@ -1,0 +1,368 @@
+//! Actions: the one kind of work. An action is a stack of layers in, one command in a sandbox (or
+//! one declared fetch), one layer out, all named by content. Its key is the BLAKE3 hash of all
+//! its inputs; what only steers how it is run (limits, where a source may be found) is beside the
+//! key, never in it.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    codec::{self, CodecError},
+    ids::{ActionKey, TreeId},
+    limits,
+    platform::Platform,
+};
+
+/// Where results of this action may be read back: unreviewed code never writes what other
+/// projects' actions read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrustDomain(String);
+
+impl TrustDomain {
+    /// Packages of an opam repository: definitions that its maintainers merged.
+    #[must_use]
+    pub fn packages() -> Self {
+        Self("packages".to_owned())
+    }
+
+    /// The code of one project, named by its URL or path.
+    #[must_use]
+    pub fn project(name: &str) -> Self {
+        Self(format!("project:{name}"))
+    }
+}
+
+impl fmt::Display for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which network a command sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Network {
+    /// Loopback of its own, nothing else.
+    None,
+    /// The host's, for steps that are allowed it.
+    Host,
+}
+
+/// A read-only tree mounted into the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// What is mounted.
+    pub tree: TreeId,
+    /// Absolute path inside.
+    pub target: String,
+}
+
+/// A small file that comes back beside the layer, as a blob of its own: how a policy learns results
+/// without reading logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedOutput {
+    /// What the policy calls it.
+    pub name: String,
+    /// Absolute path inside; a regular file of at most [`limits::OUTPUT_BYTES_MAX`], or nothing.
+    pub path: String,
+}
+
+/// One command in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The root below everything.
+    pub base: TreeId,
+    /// The layers above it, lowest first.
+    pub layers: Vec<TreeId>,
+    /// Read-only trees beside them.
+    pub inputs: Vec<Input>,
+    /// The command and its arguments.
+    pub argv: Vec<String>,
+    /// Its whole environment, in this order.
+    pub env: Vec<(String, String)>,
+    /// Numeric user and group inside.
+    pub user: (u32, u32),
+    /// Absolute working directory.
+    pub workdir: String,
+    /// The network it sees.
+    pub network: Network,
+    /// Whether what it leaves on its root is kept as its output layer.
+    pub keep_layer: bool,
+    /// Small files that come back by name, whether the command passes or fails.
+    pub outputs: Vec<NamedOutput>,
+}
+
+/// A checksum as opam files write it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Checksum {
+    kind: ChecksumKind,
+    hex: String,
+}
+
+/// Hash functions that opam files use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ChecksumKind {
+    /// MD5: names old archives; never trusted alone for anything but opam's own check.
+    Md5,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// Why a text is not a checksum.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read {0:?} as a checksum: want md5=, sha256= or sha512= and that many hexadecimal digits")]
+pub struct ParseChecksumError(String);
+
+impl Checksum {
+    /// The hash function.
+    #[must_use]
+    pub const fn kind(&self) -> ChecksumKind {
+        self.kind
+    }
+
+    /// The digits, lower case.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// Where opam's download cache keeps the archive: `sha256/ab/abcd...`.
+    #[must_use]
+    pub fn cache_path(&self) -> String {
+        format!("{}/{}/{}", self.kind, &self.hex[..2], self.hex)
+    }
+}
+
+impl fmt::Display for ChecksumKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "md5",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        })
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.kind, self.hex)
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = ParseChecksumError;
+
+    fn from_str(text: &str) -> Result<Self, ParseChecksumError> {
+        let refuse = || ParseChecksumError(text.chars().take(160).collect());
+        let (name, hex) = text.split_once('=').ok_or_else(refuse)?;
+        let (kind, digits) = match name {
+            "md5" => (ChecksumKind::Md5, 32),
+            "sha256" => (ChecksumKind::Sha256, 64),
+            "sha512" => (ChecksumKind::Sha512, 128),
+            _ => return Err(refuse()),
+        };
+        if hex.len() != digits || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(refuse());
+        }
+        Ok(Self {
+            kind,
+            hex: hex.to_ascii_lowercase(),
+        })
+    }
+}
+
+/// A file declared by its checksums: all of them must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// At least one.
+    pub checksums: Vec<Checksum>,
+}
+
+/// Files declared by checksum, fetched by the node and never by a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The files, at least one.
+    pub files: Vec<Declared>,
+}
+
+/// Where the bytes of a [`Fetch`] may be had. Not part of the key: the checksum says what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// An `http://`, `https://` or `ftp://` address.
+    Url(String),
+    /// The upstream archive of a Debian source package, through the host's apt configuration.
+    Debian {
+        /// Source package.
+        package: String,
+        /// Suite, such as `bookworm`.
+        suite: String,
+    },
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// A command in a sandbox. Its output is the layer that it made.
+    Run(Run),
+    /// A declared fetch. Its output is a tree with each file at each of its checksums' cache paths.
+    Fetch(Fetch),
+}
+
+/// Bounds on one attempt. They can only make an attempt fail as infrastructure or by a limit that
+/// the log names, so they are not part of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Wall clock, milliseconds.
+    pub wall_ms: u64,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Log, bytes.
+    pub log_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wall_ms: 3_600_000,
+            memory_bytes: 8 << 30,
+            pids: 4096,
+            log_bytes: limits::LOG_BYTES_MAX,
+        }
+    }
+}
+
+/// A wanted piece of work with all its inputs named by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Who may read the result.
+    pub domain: TrustDomain,
+    /// What is done.
+    pub work: Work,
+    /// Bounds; beside the key.
+    pub limits: Limits,
+    /// Where a fetch may look for each of its files, in their order; beside the key.
+    pub sources: Vec<Vec<Source>>,
+}
+
+/// Version of the sandbox that actions ask for: part of every key, so that a change of what a
+/// command sees never mixes with older results.
+pub const SANDBOX_PROFILE: &str = "ns-1";
+
+/// Why an action is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// It has no encoding within the limits, or its bytes are damaged.
+    #[error("encode or decode an action")]
+    Codec(#[from] CodecError),
+    /// Something in it is out of bounds.
+    #[error("take an action: {0}")]
+    Invalid(&'static str),
+}
+
+#[derive(Serialize)]
+struct Keyed<'a> {
+    version: u8,
+    profile: &'a str,
+    platform: Option<&'a Platform>,
+    domain: Option<&'a TrustDomain>,
+    work: &'a Work,
+}
+
+impl Action {
+    /// The name of this work: equal for equal inputs on every node.
+    pub fn key(&self) -> Result<ActionKey, ActionError> {
+        self.check()?;
+        // A declared file is the same for every platform and project.
+        let own = matches!(self.work, Work::Run(_));
+        let keyed = Keyed {
+            version: 1,
+            profile: SANDBOX_PROFILE,
+            platform: own.then_some(&self.platform),
+            domain: own.then_some(&self.domain),
+            work: &self.work,
+        };
+        let bytes = codec::encode::<{ limits::ACTION_BYTES_MAX }>(&keyed)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"caravan/action/1\0").update(&bytes);
+        Ok(ActionKey::from_bytes(*hasher.finalize().as_bytes()))
+    }
+
+    /// The bytes by which an action travels.
+    pub fn encode(&self) -> Result<Vec<u8>, ActionError> {
+        self.check()?;
+        Ok(codec::encode::<{ limits::ACTION_BYTES_MAX }>(self)?)
+    }
+
+    /// Reads and checks an action from anywhere.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ActionError> {
+        let action: Self = codec::decode::<{ limits::ACTION_BYTES_MAX }, _>(bytes)?;
+        action.check()?;
+        Ok(action)
+    }
+
+    fn check(&self) -> Result<(), ActionError> {
+        let good_path = |path: &str| {
+            path.starts_with('/')
+                && !path.contains('\0')
+                && !path.split('/').any(|name| name == "..")
+        };
+        let bad = |reason| Err(ActionError::Invalid(reason));
+        match &self.work {
+            Work::Run(run) => {
+                if run.layers.len() > limits::LAYERS_MAX {
+                    return bad("it stacks more layers than allowed");
+                }
+                if run.inputs.len() > limits::INPUTS_MAX {
+                    return bad("it mounts more inputs than allowed");
+                }
+                if run.argv.first().is_none_or(String::is_empty) {
+                    return bad("it names no command");
+                }
+                let texts = run
+                    .argv
+                    .iter()
+                    .chain(run.env.iter().flat_map(|(k, v)| [k, v]));
+                if texts.into_iter().any(|text| text.contains('\0')) {
+                    return bad("its command or environment holds a NUL byte");
+                }
+                if run
+                    .env
+                    .iter()
+                    .any(|(name, _)| name.is_empty() || name.contains('='))
+                {
+                    return bad("a variable of its environment has no good name");
+                }
+                let paths = run
+                    .inputs
+                    .iter()
+                    .map(|input| &input.target)
+                    .chain([&run.workdir]);
+                if paths.into_iter().any(|path| !good_path(path)) {
+                    return bad("a path in it is not absolute or has `..` in it");
+                }
+                if run.user.0 >= 65_536 || run.user.1 >= 65_536 {
+                    return bad("its user is outside of 0..65536");
+                }
+            }
+            Work::Fetch(fetch) => {
+                if fetch.files.is_empty() || fetch.files.len() > limits::FETCH_FILES_MAX {
+                    return bad("a fetch declares no file or too many");
+                }
+                let counts = fetch.files.iter().map(|file| file.checksums.len());
+                if counts.into_iter().any(|count| count == 0 || count > 8) {
+                    return bad("a declared file needs one to eight checksums");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

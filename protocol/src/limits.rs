@@ -1,0 +1,106 @@
+//! Every bound of the protocol in one place. Units are in the names.
+
+/// Largest gossip message, bytes (libp2p's default).
+pub const GOSSIP_BYTES_MAX: usize = 64 * 1024;
+/// Largest control message between two nodes, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest canonical encoding of a tree, bytes. A base of 20,000 files needs about 2 MiB.
+pub const TREE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most entries of one tree.
+pub const TREE_ENTRIES_MAX: usize = 2_000_000;
+/// Longest path inside a tree, bytes (`PATH_MAX`).
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Longest name of one path component, bytes (`NAME_MAX`).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Largest single blob that is accepted from anywhere, bytes.
+pub const BLOB_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Most extended attributes of one tree entry.
+pub const XATTRS_MAX: usize = 64;
+/// Largest extended attribute value, bytes (`XATTR_SIZE_MAX`).
+pub const XATTR_BYTES_MAX: usize = 64 * 1024;
+
+/// Most layers below one action.
+pub const LAYERS_MAX: usize = 400;
+/// Most read-only inputs of one action.
+pub const INPUTS_MAX: usize = 256;
+/// Most files of one declared fetch.
+pub const FETCH_FILES_MAX: usize = 256;
+/// Most named outputs of one action.
+pub const OUTPUTS_MAX: usize = 16;
+/// Largest named output, bytes.
+pub const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// Largest encoded action, bytes.
+pub const ACTION_BYTES_MAX: usize = 512 * 1024;
+/// Largest encoded claim, bytes.
+pub const CLAIM_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of one step's log that are kept; the step is stopped beyond it.
+pub const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest source archive that a fetch accepts, bytes.
+pub const FETCH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Longest life of a node certificate.
+pub const CERT_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Longest life of an invite.
+pub const INVITE_LIFE_MS: u64 = 24 * 3600 * 1000;
+/// Longest operator name, bytes.
+pub const OPERATOR_BYTES_MAX: usize = 64;
+
+/// Most jobs in one gossiped offer digest.
+pub const DIGEST_JOBS_MAX: usize = 256;
+/// Most jobs that an owner's engine holds at once.
+pub const JOBS_MAX: usize = 100_000;
+/// Most attempts at one job before its infrastructure failure is final for the run.
+pub const ATTEMPTS_MAX: u32 = 4;
+/// Most attempts at one job that may vanish with their nodes before the job is given up.
+pub const LOSSES_MAX: u32 = 16;
+/// Most other nodes that the market knows at once.
+pub const PEERS_MAX: usize = 4096;
+/// Most attempts that one node runs at once.
+pub const SLOTS_MAX: u32 = 1024;
+/// Most attempts that one other node holds for one owner.
+pub const PEER_ATTEMPTS_MAX: usize = 256;
+/// Most bids that an owner gathers for one job before it chooses.
+pub const BIDS_MAX: usize = 4;
+/// Largest opaque outcome of an attempt, bytes: a signed claim with room to spare.
+pub const OUTCOME_BYTES_MAX: usize = 32 * 1024;
+/// Most results that a worker keeps until their owners have acknowledged them.
+pub const RESULTS_MAX: usize = 1024;
+/// Most times that a result is sent before its worker stops offering it.
+pub const RESULT_SENDS_MAX: u32 = 10;
+/// Silence after which an attempt is lost, and after which its worker stops it.
+pub const LEASE_MS: u64 = 30_000;
+/// Longest lease that a worker takes from an owner.
+pub const LEASE_MS_MAX: u64 = 300_000;
+/// Longest life of one attempt, however often it is beaten.
+pub const ATTEMPT_MS_MAX: u64 = 6 * 3600 * 1000;
+/// Time between two beats to one owner.
+pub const BEAT_MS: u64 = 10_000;
+/// Least time between two digests of one platform.
+pub const DIGEST_MS: u64 = 1000;
+/// Longest time between two digests while jobs wait.
+pub const DIGEST_MS_MAX: u64 = 8000;
+/// How long jobs that begin to wait are gathered before the first digest names them.
+pub const GATHER_MS: u64 = 50;
+/// How long a heard digest is worth bidding on.
+pub const HINT_MS: u64 = 20_000;
+/// How long an owner waits for better bids than the first.
+pub const BID_MS: u64 = 100;
+/// Nodes that are meant to bid for a job at first; twice as many for each second that it waits.
+pub const CANDIDATES: u64 = 5;
+/// How long a bid keeps its slot.
+pub const RESERVE_MS: u64 = 2000;
+/// How long a node that lost or failed a job is kept from it while there are others.
+pub const EXCLUDE_MS: u64 = 60_000;
+/// How long a node that refused an award is kept from that job while there are others.
+pub const REFUSED_MS: u64 = 2000;
+/// First wait before something is sent or tried again; doubles each time.
+pub const RETRY_MS: u64 = 1000;
+/// Longest wait before something is sent or tried again.
+pub const RETRY_MS_MAX: u64 = 30_000;
+
+/// Largest opam file, bytes (ocaml-ci's cap is 100 KiB; some files of opam-repository exceed it).
+pub const OPAM_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Most variants of one run.
+pub const VARIANTS_MAX: usize = 64;
+/// Most packages of one solution.
+pub const PACKAGES_MAX: usize = 2000;

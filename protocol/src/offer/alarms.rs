@@ -1,0 +1,87 @@
+//! Deadlines of the market: at most one per thing, fired in order of time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::JobId;
+use crate::{ids::NodeId, offer::AttemptId, platform::Platform, time::Time};
+
+/// What a deadline is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alarm {
+    /// Owner: enough waiting for better bids.
+    Bids(JobId),
+    /// Owner: the job's state ends: a rest, a lease, or this node's exclusion.
+    Job(JobId),
+    /// Owner: no beat yet, so the award is sent again.
+    Award(JobId),
+    /// Owner: a digest is due.
+    Digest(Platform),
+    /// Worker: an unanswered bid keeps its slot no longer.
+    Bid(u64),
+    /// Worker: a beat to this owner is due.
+    Beat(NodeId),
+    /// Worker: the lease of another node's attempt ends.
+    Lease(AttemptId),
+    /// Worker: a result was not acknowledged yet.
+    Result(AttemptId),
+}
+
+/// All deadlines that are set.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    times: BTreeMap<Alarm, Time>,
+    order: BTreeSet<(Time, Alarm)>,
+}
+
+impl Alarms {
+    /// Sets or moves a deadline.
+    pub(super) fn set(&mut self, alarm: Alarm, at: Time) {
+        self.clear(&alarm);
+        self.order.insert((at, alarm.clone()));
+        self.times.insert(alarm, at);
+    }
+
+    /// Sets a deadline unless there is one already.
+    pub(super) fn set_new(&mut self, alarm: Alarm, at: Time) {
+        if !self.times.contains_key(&alarm) {
+            self.set(alarm, at);
+        }
+    }
+
+    /// Takes a deadline away.
+    pub(super) fn clear(&mut self, alarm: &Alarm) {
+        if let Some((alarm, at)) = self.times.remove_entry(alarm) {
+            self.order.remove(&(at, alarm));
+        }
+    }
+
+    /// The time of a deadline, if it is set.
+    pub(super) fn get(&self, alarm: &Alarm) -> Option<Time> {
+        self.times.get(alarm).copied()
+    }
+
+    /// Takes out the earliest deadline that has come.
+    pub(super) fn pop(&mut self, now: Time) -> Option<Alarm> {
+        if self.next()? > now {
+            return None;
+        }
+        let (_, alarm) = self.order.pop_first()?;
+        self.times.remove(&alarm);
+        Some(alarm)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// How many deadlines are set.
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// All deadlines that are set.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Alarm> {
+        self.times.keys()
+    }
+}

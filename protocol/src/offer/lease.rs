@@ -1,0 +1,156 @@
+//! The owner's view of attempts on other nodes: beats, silence, results.
+
+use std::time::Duration;
+
+use super::{
+    Command, Engine, JobId, Loss, Message, Progress,
+    alarms::Alarm,
+    engine::Turn,
+    jobs::{Lease, State},
+};
+use crate::{claim::Verdict, ids::NodeId, limits, time::Time};
+
+/// Highest number of an earlier life's attempt that is taken over: counting on from it never
+/// overflows.
+const ADOPTED_MAX: u32 = 1 << 20;
+
+/// What a beat means for one attempt.
+enum Heard {
+    /// It is the live one.
+    Live,
+    /// It was thought lost, or given by this owner before it was restarted, and nobody else has
+    /// the job yet.
+    Back,
+    /// The job is in other hands, or will be.
+    Elsewhere,
+    /// The job is not open.
+    Unknown,
+}
+
+impl Engine {
+    /// A node says what it runs for this owner.
+    pub(super) fn beaten(&mut self, turn: &mut Turn<'_>, from: NodeId, attempts: &[Progress]) {
+        let mut renewed = Vec::new();
+        for beat in attempts {
+            let (job, number) = (beat.job, beat.number);
+            match self.judge(turn.now, from, job, number) {
+                Heard::Live => {}
+                Heard::Back => self.resume(turn, from, job, number),
+                Heard::Elsewhere => {
+                    turn.send(from, Message::Cancel { job, number });
+                    continue;
+                }
+                Heard::Unknown => continue,
+            }
+            self.renew(turn, from, beat);
+            renewed.push((job, number));
+        }
+        if !renewed.is_empty() {
+            turn.send(from, Message::Renew { attempts: renewed });
+        }
+    }
+
+    fn judge(&self, now: Time, from: NodeId, job: JobId, number: u32) -> Heard {
+        let Some(job) = self.jobs.get(job) else {
+            return Heard::Unknown;
+        };
+        match job.state() {
+            State::There(lease) if (lease.node, lease.number) == (from, number) => Heard::Live,
+            State::There(_) | State::Here { .. } => Heard::Elsewhere,
+            State::Waiting(_) | State::Resting if job.vanished(number, from) => Heard::Back,
+            // Given before this owner was restarted: taken like a bid, on the same terms, so that
+            // the work is not lost and nobody gets what a bid would not have got.
+            State::Waiting(_)
+                if number > job.attempts
+                    && number <= ADOPTED_MAX
+                    && self.may_award(job, from, now) =>
+            {
+                Heard::Back
+            }
+            State::Waiting(_) | State::Resting => Heard::Elsewhere,
+        }
+    }
+
+    fn resume(&mut self, turn: &mut Turn<'_>, node: NodeId, id: JobId, number: u32) {
+        let me = self.me;
+        let Some(job) = self.jobs.get_mut(id) else {
+            return;
+        };
+        job.attempts = job.attempts.max(number);
+        let attempt = job.attempt(me, number);
+        let lease = Lease {
+            number,
+            node,
+            nonce: 0,
+            started: turn.now,
+            until: turn.now,
+            sends: 0,
+            log_bytes: 0,
+        };
+        self.hold(id, lease);
+        turn.push(Command::Placed { attempt, node });
+    }
+
+    fn renew(&mut self, turn: &mut Turn<'_>, node: NodeId, beat: &Progress) {
+        let me = self.me;
+        let Some(job) = self.jobs.get_mut(beat.job) else {
+            return;
+        };
+        let attempt = job.attempt(me, beat.number);
+        let Some(lease) = job.lease_mut() else {
+            return;
+        };
+        let most = lease.started + Duration::from_millis(limits::ATTEMPT_MS_MAX);
+        lease.until = (turn.now + Duration::from_millis(limits::LEASE_MS)).min(most);
+        let until = lease.until;
+        if beat.log_bytes > lease.log_bytes {
+            lease.log_bytes = beat.log_bytes;
+            turn.push(Command::Progress {
+                attempt,
+                node,
+                log_bytes: beat.log_bytes,
+            });
+        }
+        self.alarms.clear(&Alarm::Award(beat.job));
+        self.alarms.set(Alarm::Job(beat.job), until);
+    }
+
+    /// A node says how an attempt ended. It can end only a job that was awarded to it.
+    pub(super) fn result_came(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        (id, number): (JobId, u32),
+        verdict: Verdict,
+        outcome: Vec<u8>,
+    ) {
+        let (live, vanished) = self.jobs.get(id).map_or((false, false), |job| {
+            let live = job.lease().map(|lease| (lease.node, lease.number)) == Some((from, number));
+            (live, job.vanished(number, from))
+        });
+        if live && verdict == Verdict::Infra {
+            self.lose(turn, id, Loss::Infra, outcome);
+        } else if live || (vanished && verdict != Verdict::Infra) {
+            self.done(turn, (id, number), from, (verdict, outcome));
+        } else {
+            turn.push(Command::Late {
+                attempt: super::AttemptId {
+                    owner: self.me,
+                    job: id,
+                    number,
+                },
+                node: from,
+                verdict,
+                outcome,
+            });
+        }
+    }
+
+    /// A node is gone: so are its attempts, without waiting for their leases.
+    pub(super) fn holder_down(&mut self, turn: &mut Turn<'_>, node: NodeId) {
+        let held: Vec<JobId> = self.jobs.held(node).collect();
+        for job in held {
+            self.lose(turn, job, Loss::PeerDown, Vec::new());
+        }
+    }
+}

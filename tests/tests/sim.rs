@@ -1,0 +1,307 @@
+//! Simulated meshes of the program's own engine. `CARAVAN_SEEDS=N` runs more seeds,
+//! `CARAVAN_SEED=N` runs one.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails the test"
+)]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use caravan_protocol::{
+    claim::Verdict,
+    offer::{Command, Event, Loss, Message, Missing},
+};
+use caravan_tests::{
+    invariants::{self, Invariant},
+    sim::{self, Fate, Note, Plan, Report, What, World},
+};
+
+/// Seeds that an ordinary run of the tests tries.
+const SEEDS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
+}
+
+/// Every eighth mesh is a large one.
+fn plan(seed: u64) -> Plan {
+    let machines = if seed % 8 == 7 { 50 } else { 1 + seed % 8 };
+    Plan::stormy(seed, usize::try_from(machines).unwrap())
+}
+
+/// Says which seed it was when an assertion inside the engine fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", replay(self.0));
+        }
+    }
+}
+
+/// Tells what happens in a replayed run.
+struct Told;
+
+impl Invariant for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+
+    fn note(&mut self, world: &World, note: &Note) -> Result<(), String> {
+        eprintln!(
+            "{:>8} host {:>2} {:?}",
+            world.now_ms(),
+            note.host,
+            note.what
+        );
+        Ok(())
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!(
+        "seed {seed} failed; replay it with\n    CARAVAN_SEED={seed} cargo test -p caravan-tests --test sim every_promise"
+    )
+}
+
+/// Counts what happens, by kind.
+struct Counted<'a>(&'a Mutex<BTreeMap<&'static str, u64>>);
+
+impl Invariant for Counted<'_> {
+    fn name(&self) -> &'static str {
+        "counted"
+    }
+
+    fn note(&mut self, _world: &World, note: &Note) -> Result<(), String> {
+        let kind = match &note.what {
+            What::Crashed => "crash",
+            What::Started => "start",
+            What::Event(Event::Unwant(_)) => "unwant",
+            What::Event(Event::PeerDown(_)) => "peer down",
+            What::Event(Event::Pause(true)) => "pause",
+            What::Event(Event::Slots(_)) => "slots",
+            What::Event(_) => return Ok(()),
+            What::Command(command) => match command {
+                Command::Run { .. } => "run",
+                Command::Stop { .. } => "stop",
+                Command::Placed { .. } => "placed",
+                Command::Progress { .. } => "progress",
+                Command::Waiting { reason, .. } => match reason {
+                    Missing::Platform(_) => "no node of the platform",
+                    Missing::Paused => "paused",
+                    _ => "not here",
+                },
+                Command::Lost { loss, .. } => match loss {
+                    Loss::Silent => "silent",
+                    Loss::PeerDown => "lost with its node",
+                    Loss::Infra => "infra",
+                    Loss::Refused => "refused",
+                    Loss::Overrun => "overrun",
+                },
+                Command::Done { verdict, .. } if *verdict == Verdict::Fail => "done: fail",
+                Command::Done { .. } => "done: pass",
+                Command::GaveUp { .. } => "gave up",
+                Command::Late { .. } => "late",
+                Command::Reject { .. } => "reject",
+                Command::Gossip { .. } => "gossip",
+                Command::Send { message, .. } => match message {
+                    Message::Bid { .. } => "bid",
+                    Message::Award { .. } => "award",
+                    Message::Decline { .. } => "decline",
+                    Message::Refuse { .. } => "refuse",
+                    Message::Beat { .. } => "beat",
+                    Message::Renew { .. } => "renew",
+                    Message::Cancel { .. } => "cancel",
+                    Message::Result { .. } => "result",
+                    Message::Ack { .. } => "ack",
+                },
+                Command::WakeAt(_) => return Ok(()),
+            },
+        };
+        *self.0.lock().unwrap().entry(kind).or_default() += 1;
+        Ok(())
+    }
+}
+
+/// What storms are for: a run of many seeds that never saw one of these tested less than it says.
+const CORNERS: [&str; 30] = [
+    "crash",
+    "start",
+    "unwant",
+    "peer down",
+    "pause",
+    "slots",
+    "run",
+    "stop",
+    "placed",
+    "progress",
+    "no node of the platform",
+    "paused",
+    "silent",
+    "lost with its node",
+    "infra",
+    "refused",
+    "done: fail",
+    "done: pass",
+    "gave up",
+    "late",
+    "gossip",
+    "bid",
+    "award",
+    "decline",
+    "refuse",
+    "beat",
+    "renew",
+    "cancel",
+    "result",
+    "ack",
+];
+
+fn run(seed: u64, counts: &Mutex<BTreeMap<&'static str, u64>>) -> Result<Report, String> {
+    let _seed = Seed(seed);
+    let mut watchers = invariants::all();
+    watchers.push(Box::new(Counted(counts)));
+    if number("CARAVAN_SEED").is_some() {
+        watchers.insert(0, Box::new(Told));
+    }
+    sim::watch(plan(seed), watchers).map_err(|broken| {
+        let (name, what, at_ms) = (broken.invariant, broken.what, broken.at_ms);
+        format!("{name} is broken at {at_ms} ms: {what}\n{}", replay(seed))
+    })
+}
+
+#[test]
+fn every_promise_holds_under_faults_and_the_mesh_heals() {
+    let (first, count) = match number("CARAVAN_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number("CARAVAN_SEEDS").unwrap_or(SEEDS)),
+    };
+    let next = AtomicU64::new(first);
+    let failures = Mutex::new(Vec::new());
+    let counts = Mutex::new(BTreeMap::new());
+    let done = AtomicU64::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count || !failures.lock().unwrap().is_empty() {
+                        return;
+                    }
+                    match run(seed, &counts) {
+                        Ok(report) => done.fetch_add(report.done as u64, Ordering::Relaxed),
+                        Err(failure) => {
+                            failures.lock().unwrap().push(failure);
+                            return;
+                        }
+                    };
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if count >= 100 {
+        let counts = counts.into_inner().unwrap();
+        let unseen: Vec<_> = CORNERS
+            .iter()
+            .filter(|corner| !counts.contains_key(*corner))
+            .collect();
+        assert!(unseen.is_empty(), "no seed saw {unseen:?}: {counts:?}");
+        println!("{counts:?}");
+    }
+}
+
+#[test]
+fn an_equal_seed_gives_an_equal_run() {
+    for seed in [3, 7, 20] {
+        let first = sim::run(plan(seed)).unwrap();
+        assert_eq!(Ok(first.clone()), sim::run(plan(seed)));
+        assert_ne!(first.trace, sim::run(plan(seed + 8)).unwrap().trace);
+    }
+}
+
+#[test]
+fn a_mesh_of_one_runs_its_jobs_without_delay_and_without_a_message() {
+    let mut plan = Plan::quiet(1, 1, 2);
+    for number in 0..10 {
+        plan.order(0, sim::want(number, 1000), 0);
+    }
+    let report = sim::run(plan).unwrap();
+    assert_eq!((report.done, report.messages, report.digests), (10, 0, 0));
+    assert_eq!(report.ended_ms, 5000, "ten jobs of a second on two slots");
+}
+
+#[test]
+fn fifty_nodes_share_the_jobs_of_one_owner() {
+    let mut plan = Plan::quiet(1, 50, 2);
+    for number in 0..400 {
+        plan.order(0, sim::want(number, 10_000), 2000);
+    }
+    let report = sim::run(plan).unwrap();
+    assert_eq!(report.done, 400);
+    let took_ms = report.ended_ms - 2000;
+    assert!(
+        took_ms <= 44_000,
+        "400 jobs of ten seconds on 100 slots took {took_ms} ms; 40,000 would be ideal"
+    );
+    println!("{report:?}");
+    let per_job = report.messages / report.remote_runs;
+    assert!(per_job <= 12, "{per_job} messages for each job");
+    assert_eq!(report.remote_runs, 392, "and no job ran twice");
+}
+
+#[test]
+fn many_owners_share_one_mesh() {
+    let mut plan = Plan::quiet(1, 20, 1);
+    for number in 0..200 {
+        plan.order(number as usize % 10, sim::want(number, 5000), 2000);
+    }
+    let report = sim::run(plan).unwrap();
+    let took_ms = report.ended_ms - 2000;
+    assert_eq!(report.done, 200);
+    assert!(
+        took_ms <= 60_000,
+        "200 jobs of five seconds on 20 slots took {took_ms} ms; 50,000 would be ideal"
+    );
+}
+
+#[test]
+fn a_job_that_fails_everywhere_is_given_up_after_four_nodes() {
+    let mut plan = Plan::quiet(1, 6, 1);
+    plan.order(0, sim::want(1, 100), 1000);
+    plan.orders[0].fate = Fate::Poison;
+    let report = sim::run(plan).unwrap();
+    assert_eq!((report.done, report.gave_up), (0, 1));
+    assert_eq!(report.remote_runs, 3, "each attempt on another node");
+}
+
+#[test]
+fn one_job_does_not_wake_a_large_mesh() {
+    for seed in 0..20 {
+        let mut plan = Plan::quiet(seed, 50, 1);
+        plan.order(0, sim::want(0, 60_000), 2000);
+        plan.order(0, sim::want(seed + 1, 5000), 2000);
+        let report = sim::run(plan).unwrap();
+        assert_eq!(report.remote_runs, 1);
+        assert!(
+            report.messages <= 60,
+            "one job of 50 nodes took {} messages",
+            report.messages
+        );
+    }
+}
