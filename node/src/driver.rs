@@ -252,7 +252,7 @@ impl Driver {
                 fetched_bytes,
             } => {
                 self.counters.fetched_bytes += fetched_bytes;
-                self.on_built(attempt, action, built);
+                self.on_built(attempt, action, &built);
             }
             Notice::Landed { job, node, landed } => self.on_landed(job, node, landed),
             Notice::Imported { base } => self.on_imported(base),

@@ -10,7 +10,10 @@ use caravan_protocol::{
     view::{Counters, Snapshot, StoreView},
 };
 use caravan_sandbox::{JobName, Launcher, Missing};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     build::Builder,
@@ -89,34 +92,16 @@ impl Node {
             .membership(&config.operator, clock::stamp())
             .map_err(home_error)?;
 
-        // The store's lock is ours now, so whatever else carries our tag was left by a dead node.
         let tag = tag(&config);
+        // The store's lock is ours now, so whatever else carries our tag was left by a dead node.
         let leftovers = launcher.clean(&tag)?;
         if leftovers > 0 {
             tracing::info!(leftovers, "cleaned up after a node that was killed");
         }
         let recipes_dir = config.data.join("recipes");
         let recipes = Recipes::install(&recipes_dir).map_err(io_error(recipes_dir))?;
-        let fetcher = Fetcher::new(
-            recipes.clone(),
-            config.data.join("fetch"),
-            config.archive_mirrors.clone(),
-        );
-        let builder = Builder::new(
-            home.store.clone(),
-            Arc::new(launcher),
-            fetcher,
-            tag.as_str().to_owned(),
-            config.slots,
-        );
-        let listener = match config.http {
-            Some(address) => Some(
-                tokio::net::TcpListener::bind(address)
-                    .await
-                    .map_err(|source| NodeError::Http { address, source })?,
-            ),
-            None => None,
-        };
+        let builder = builder(&config, &home, &recipes, launcher, &tag);
+        let listener = listen(&config).await?;
         let (mesh, mesh_events) = enter_mesh(&config, &home, &membership).await?;
         let server = Server::bind(&config.socket()).map_err(io_error(config.socket()))?;
         let seed = u64::from_le_bytes(home::random().map_err(home_error)?);
@@ -193,6 +178,36 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Node({:?})", self.handle)
     }
+}
+
+fn builder(
+    config: &Config,
+    home: &Home,
+    recipes: &Recipes,
+    launcher: Launcher,
+    tag: &JobName,
+) -> Builder {
+    let mirrors = config.archive_mirrors.clone();
+    let fetcher = Fetcher::new(recipes.clone(), config.data.join("fetch"), mirrors);
+    let tag = tag.as_str().to_owned();
+    Builder::new(
+        home.store.clone(),
+        Arc::new(launcher),
+        fetcher,
+        tag,
+        config.slots,
+    )
+}
+
+/// The pages' socket: bound first, so that a taken port is told before anything runs.
+async fn listen(config: &Config) -> Result<Option<TcpListener>, NodeError> {
+    let Some(address) = config.http else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(address).await;
+    bound
+        .map(Some)
+        .map_err(|source| NodeError::Http { address, source })
 }
 
 /// Marks what belongs to the node of this directory: short, and the same at each start.

@@ -6,6 +6,7 @@
   const LOG_PAUSE_MS = 700;
   const PAGE_PAUSE_MS = 900;
   const PAGE_BEAT_MS = 5000;
+  const FOCUSABLE = "a[href], button, input, summary, [tabindex]";
 
   const live = () => document.body.hasAttribute("data-live");
 
@@ -19,7 +20,13 @@
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 
-  // Puts `fresh` in the place of `old`, keeping what the reader has unfolded and scrolled.
+  // Whether the reader is marking text in `part`, which a change would undo.
+  function marking(part) {
+    const selection = document.getSelection();
+    return selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode);
+  }
+
+  // Puts `fresh` in the place of `old`, keeping what the reader has unfolded, scrolled and focused.
   function put(old, fresh) {
     const open = new Map();
     for (const part of old.querySelectorAll("details[id]")) open.set(part.id, part.open);
@@ -27,7 +34,7 @@
     for (const part of old.querySelectorAll("[data-keep-scroll]")) {
       scrolled.set(part.dataset.keepScroll, [part.scrollLeft, part.scrollTop]);
     }
-    const focused = document.activeElement && document.activeElement.id;
+    const focused = [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
     old.replaceWith(fresh);
     for (const part of fresh.querySelectorAll("details[id]")) {
       if (open.has(part.id)) part.open = open.get(part.id) || part.open;
@@ -36,7 +43,7 @@
       const place = scrolled.get(part.dataset.keepScroll);
       if (place) [part.scrollLeft, part.scrollTop] = place;
     }
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (focused >= 0) fresh.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
   }
 
   const sent = new WeakMap();
@@ -56,7 +63,7 @@
     for (const fresh of [...page.querySelectorAll("[data-frag]:not([data-key])")]) {
       const old = document.getElementById(fresh.id);
       const text = fresh.outerHTML;
-      if (!old || html(old) === text) continue;
+      if (!old || html(old) === text || marking(old)) continue;
       const node = document.adoptNode(fresh);
       sent.set(node, text);
       put(old, node);

@@ -14,7 +14,7 @@ mod layout;
 
 use layout::{BOX_HEIGHT, BOX_WIDTH, Layout};
 
-const LABEL_CHARS: usize = 24;
+const LABEL_CHARS: usize = 22;
 const MARGIN: i64 = 12;
 
 /// A drawing and what to say beside it.

@@ -57,6 +57,7 @@ pub(crate) fn text(snapshot: &Snapshot) -> Option<String> {
     of_node(&mut page, snapshot);
     of_mesh(&mut page, snapshot);
     of_runs(&mut page, snapshot);
+    of_ocluster(&mut page, snapshot);
     of_ocurrent(&mut page, snapshot);
     let mut text = String::new();
     encode(&mut text, &page.0).ok()?;
@@ -193,8 +194,8 @@ fn of_runs(page: &mut Page, snapshot: &Snapshot) {
     page.levels("caravan_variants", "Variants of all known runs", variants);
 }
 
-/// The names of OCluster's scheduler and worker and of OCurrent's engine.
-fn of_ocurrent(page: &mut Page, snapshot: &Snapshot) {
+/// The names of OCluster's scheduler and worker.
+fn of_ocluster(page: &mut Page, snapshot: &Snapshot) {
     let (counters, running) = (&snapshot.counters, u64::from(snapshot.running));
     page.level(
         "ocluster_worker_running_jobs",
@@ -239,6 +240,10 @@ fn of_ocurrent(page: &mut Page, snapshot: &Snapshot) {
         "Attempts at once by platform",
         capacity,
     );
+}
+
+/// The names of OCurrent's engine.
+fn of_ocurrent(page: &mut Page, snapshot: &Snapshot) {
     let active = snapshot.runs.iter().flat_map(|run| run.steps.values());
     let active = active.filter(|step| step.state == State::Running).count() as u64;
     page.level("ocurrent_core_active_jobs", "Steps under way", active);

@@ -48,11 +48,11 @@ pub async fn serve(
     shutdown: impl Future,
 ) -> io::Result<()> {
     let router = routes::router(Gateway::new(source, routes::wall_clock));
-    listen(&listener, &router, Patience::default(), shutdown).await
+    listen(listener, &router, Patience::default(), shutdown).await
 }
 
 pub(crate) async fn listen(
-    listener: &TcpListener,
+    listener: TcpListener,
     router: &Router,
     patience: Patience,
     shutdown: impl Future,
@@ -90,6 +90,7 @@ pub(crate) async fn listen(
             }
         }
     }
+    drop(listener);
     // All receivers may be gone already.
     let _ = stop.send(true);
     let drained = async { while connections.join_next().await.is_some() {} };

@@ -149,7 +149,7 @@ impl Mesh {
         });
         actor.begin(&config.contacts, &listening, early);
         let (incoming, incoming_queue) = mpsc::channel(BULK_MAX);
-        tasks.spawn(hand_over(opened, incoming));
+        tasks.spawn(hand_over(opened, incoming, cancel.clone()));
         tasks.spawn(actor.run(command_queue, incoming_queue));
         tasks.close();
         let handle = Handle::new(
@@ -169,11 +169,14 @@ impl Mesh {
 
 /// Takes bulk streams as they come. The library drops those that are not taken at once, and the
 /// actor has other things to do, too.
-async fn hand_over(mut opened: IncomingStreams, incoming: mpsc::Sender<(PeerId, Stream)>) {
-    while let Some(stream) = opened.next().await {
-        if let Err(mpsc::error::TrySendError::Closed(_)) = incoming.try_send(stream) {
-            break;
-        }
+async fn hand_over(
+    mut opened: IncomingStreams,
+    incoming: mpsc::Sender<(PeerId, Stream)>,
+    cancel: CancellationToken,
+) {
+    while let Some(Some(stream)) = cancel.run_until_cancelled(opened.next()).await {
+        // One that finds the queue full is dropped; whoever opened it tries again.
+        let _ = incoming.try_send(stream);
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    limits::{CGROUP_REMOVE_MS, SMALL_FILE_MAX},
+    limits::{CGROUP_REMOVE_MS, GROUPS_MAX, SMALL_FILE_MAX},
     spec::{JobName, Limits},
 };
 
@@ -136,21 +136,54 @@ impl Places {
     }
 
     /// Kills and removes every group that an earlier holder of this tag left; says how many.
+    /// It may have run in another group than this process: the whole hierarchy is searched.
     pub(crate) fn clean(&self, tag: &JobName) -> io::Result<usize> {
         let prefix = format!("{PREFIX}{tag}.");
-        let mut count = 0;
+        let mut found: Vec<PathBuf> = Vec::new();
         for parent in self.parents() {
-            for entry in fs::read_dir(parent)? {
-                let entry = entry?;
-                if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                    kill_all(&entry.path())?;
-                    remove(&entry.path())?;
-                    count += 1;
+            for dir in groups_named(top_of(parent), &prefix) {
+                if !found.contains(&dir) {
+                    found.push(dir);
                 }
             }
         }
-        Ok(count)
+        for dir in &found {
+            kill_all(dir);
+            remove(dir)?;
+        }
+        Ok(found.len())
     }
+}
+
+/// The highest directory of a hierarchy that is visible here.
+fn top_of(group: &Path) -> &Path {
+    let is_group = |dir: &&Path| dir.join("cgroup.procs").exists();
+    group
+        .ancestors()
+        .take_while(is_group)
+        .last()
+        .unwrap_or(group)
+}
+
+/// Every group at or below `top` whose name starts with `prefix`.
+fn groups_named(top: &Path, prefix: &str) -> Vec<PathBuf> {
+    let (mut found, mut todo, mut seen) = (Vec::new(), vec![top.to_owned()], 0);
+    while let Some(dir) = todo.pop() {
+        // A group may go while it is looked at.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_dir || seen == GROUPS_MAX {
+                continue;
+            }
+            seen += 1;
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                found.push(entry.path());
+            } else {
+                todo.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// One job's directories; removed when dropped.
@@ -347,14 +380,16 @@ fn value_of(text: &str, key: &str) -> Option<u64> {
     })
 }
 
-fn kill_all(dir: &Path) -> io::Result<()> {
-    for line in read_small(&dir.join("cgroup.procs"))?.lines() {
+fn kill_all(dir: &Path) {
+    // Gone meanwhile is as good, for a group as for a process.
+    for line in read_small(&dir.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+    {
         if let Some(pid) = line.parse().ok().and_then(Pid::from_raw) {
-            // Gone meanwhile is as good.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-    Ok(())
 }
 
 /// Removes an emptied group; its last process may still be on its way out.

@@ -36,5 +36,7 @@ pub(crate) const HELPER_START_MS: i32 = 10_000;
 pub(crate) const HELPER_STOP_MS: u64 = 5_000;
 /// How long the removal of a control group is tried again while its last process leaves.
 pub(crate) const CGROUP_REMOVE_MS: u64 = 2_000;
+/// Control groups of the host that a search for leftovers looks at.
+pub(crate) const GROUPS_MAX: usize = 16_384;
 /// Bytes read from one file of /proc or of a control group.
 pub(crate) const SMALL_FILE_MAX: u64 = 1 << 20;

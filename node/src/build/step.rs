@@ -82,7 +82,7 @@ impl Step<'_> {
         if cancel.is_cancelled() {
             return Ok(Built::infra("the attempt was cancelled"));
         }
-        self.collect(workspace, ended)
+        self.collect(workspace, &ended)
     }
 
     fn spec(&self, workspace: &Workspace, id_base: u32) -> Result<Spec, String> {
@@ -136,7 +136,7 @@ impl Step<'_> {
     }
 
     /// What an ended step left: its named outputs in any case, its layer if it passed.
-    fn collect(&self, workspace: Workspace, ended: Ended) -> Result<Built, String> {
+    fn collect(&self, workspace: Workspace, ended: &Ended) -> Result<Built, String> {
         let outputs = self.outputs(&workspace)?;
         let passed = ended.exit.status == Status::Code(0) && ended.exit.limit.is_none();
         let output = match passed && self.run.keep_layer {
@@ -155,7 +155,7 @@ impl Step<'_> {
             log: Some(ended.log),
             wall_ms: ended.exit.wall_ms,
             cpu_ms: ended.exit.cpu_ms,
-            message: (!passed).then(|| failure(&ended, self.action)),
+            message: (!passed).then(|| failure(ended, self.action)),
         })
     }
 

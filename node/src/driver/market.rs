@@ -97,7 +97,7 @@ impl Driver {
 
     /// An attempt ended here: its claim is signed, kept if it is final, and told to the engine,
     /// which tells the owner.
-    pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: Built) {
+    pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: &Built) {
         let cancelled = self
             .attempts
             .remove(&attempt)
@@ -109,7 +109,7 @@ impl Driver {
                 Verdict::Pass | Verdict::Fail => self.counters.executed += 1,
             }
         }
-        let report = self.report(action, &built);
+        let report = self.report(action, built);
         if let Some(report) = &report
             && built.verdict != Verdict::Infra
         {

@@ -177,10 +177,10 @@ impl Driver {
                 .is_ok_and(|cert| cert.node != node)
         });
         self.renew_roster();
-        if let Some(mesh) = &self.shared.mesh {
-            if let Err(error) = mesh.ban(node) {
-                tracing::warn!(%error, "a revoked node may stay connected until it is looked at again");
-            }
+        if let Some(mesh) = &self.shared.mesh
+            && let Err(error) = mesh.ban(node)
+        {
+            tracing::warn!(%error, "a revoked node may stay connected until it is looked at again");
         }
         self.on_down(node);
         self.peers.remove(&node);

@@ -160,6 +160,7 @@ fn place_and_index(
             last = Some(first_byte);
         }
         let dir = touched.last().expect("one was just pushed").as_fd();
+        inner.index.apply(&Change{add: vec![(object.key, object.size)], ..Change::default()})?;
         link(inner, object, parents.as_mut(), dir)?;
         placed.objects.push(object.key);
         change.add.push((object.key, object.size));

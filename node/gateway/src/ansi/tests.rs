@@ -61,7 +61,7 @@ fn other_escapes_are_dropped() {
     );
     assert_eq!(plain(b"\x1bP+q\x1b\\a\x1b[?25lb"), "ab\n");
     assert_eq!(plain(b"open \x1b]8;;x\nnext"), "open \nnext\n");
-    assert_eq!(plain(b"\x1b[31<b>"), "&lt;b&gt;\n");
+    assert_eq!(plain("\x1b[31\u{e9}<b>".as_bytes()), "\u{e9}&lt;b&gt;\n");
     assert_eq!(plain(b"end\x1b"), "end\n");
 }
 

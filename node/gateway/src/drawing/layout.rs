@@ -9,9 +9,9 @@ use caravan_protocol::view::TermView;
 
 use crate::limits;
 
-pub(super) const BOX_WIDTH: i64 = 190;
+pub(super) const BOX_WIDTH: i64 = 196;
 pub(super) const BOX_HEIGHT: i64 = 30;
-const GAP_X: i64 = 42;
+const GAP_X: i64 = 40;
 const GAP_Y: i64 = 10;
 const BEND_HEIGHT: i64 = 6;
 const SWEEPS: usize = 6;

@@ -23,7 +23,7 @@ fn link(want: WantId) -> String {
 fn a_chain_goes_from_left_to_right() {
     let layout = Layout::of(&[term(1, &[]), term(2, &[1]), term(3, &[2])]);
     let xs: Vec<_> = layout.places.iter().map(|(x, _)| *x).collect();
-    assert_eq!(xs, [0, 232, 464]);
+    assert_eq!(xs, [0, 236, 472]);
     assert!(layout.places.iter().all(|(_, y)| *y == 0));
     assert_eq!(layout.edges.len(), 2);
 }

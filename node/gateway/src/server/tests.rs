@@ -34,7 +34,7 @@ async fn closed_after(request: &[u8], patience: Patience) -> Vec<u8> {
     };
     tokio::select! {
         answer = client => answer,
-        ended = listen(&listener, &router, patience, std::future::pending::<()>()) => panic!("stopped: {ended:?}"),
+        ended = listen(listener, &router, patience, std::future::pending::<()>()) => panic!("stopped: {ended:?}"),
     }
 }
 
@@ -74,6 +74,6 @@ async fn shutdown_does_not_wait_for_ever() {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
     };
-    let (ended, ()) = tokio::join!(listen(&listener, &router, patience, stopped), client);
+    let (ended, ()) = tokio::join!(listen(listener, &router, patience, stopped), client);
     ended.unwrap();
 }

@@ -119,10 +119,14 @@ fn reader(bytes: Vec<u8>) -> Box<dyn Read + Send> {
     Box::new(Cursor::new(bytes))
 }
 
-/// A bad provider is found out, and the next one is asked.
 async fn next_provider_makes_up_for(trick: Trick, blamed: bool) {
+    next_source_makes_up_for(Arc::new(Trickster(trick)), blamed).await;
+}
+
+/// A bad provider is found out, and the next one is asked.
+async fn next_source_makes_up_for(bad: Arc<dyn BlobSource>, blamed: bool) {
     let good = MemBlobs::of([noise(1, 1000), noise(2, 1000)]);
-    let sources: Vec<Arc<dyn BlobSource>> = vec![Arc::new(Trickster(trick)), good.clone()];
+    let sources = vec![bad, good.clone() as Arc<dyn BlobSource>];
     let (mut asker, providers) = mesh(TCP, sources, IMPATIENT).await;
     let sink = Arc::new(MemBlobs::default());
     let asked = ids(&providers);
@@ -164,29 +168,34 @@ async fn blob_that_ends_early_is_asked_of_the_next() {
     next_provider_makes_up_for(|_| Ok(Some((LEN, reader(noise(1, 10))))), false).await;
 }
 
-/// Hands out bytes one at a time, each after a pause that the test never waits for by itself.
-struct Dripping(mpsc::Receiver<()>);
+/// A blob that promises bytes and never gives one, until the test lets go of the other end.
+struct Stalling(Mutex<Option<mpsc::Receiver<()>>>);
 
-impl Read for Dripping {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Nobody sends: this is a pause that cannot outlive the provider's patience.
-        let _ = self.0.recv_timeout(Duration::from_millis(100));
-        buffer[0] = 0;
-        Ok(1)
+struct StalledReader(mpsc::Receiver<()>);
+
+impl Read for StalledReader {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(0)
     }
 }
 
-/// Keeps the sending ends, so that the pauses are pauses.
-static DRIPS: Mutex<Vec<mpsc::Sender<()>>> = Mutex::new(Vec::new());
+impl BlobSource for Stalling {
+    fn open(&self, _: BlobId) -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
+        let receiver = self.0.lock().expect("not poisoned").take();
+        Ok(receiver.map(|receiver| {
+            let reader: Box<dyn Read + Send> = Box::new(StalledReader(receiver));
+            (LEN, reader)
+        }))
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalling_provider_is_left_for_the_next() {
-    let dripping = |_| -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
-        let (sender, receiver) = mpsc::channel();
-        DRIPS.lock().expect("not poisoned").push(sender);
-        Ok(Some((LEN, Box::new(Dripping(receiver)))))
-    };
-    next_provider_makes_up_for(dripping, false).await;
+    let (hold, stall) = mpsc::channel();
+    let bad = Arc::new(Stalling(Mutex::new(Some(stall))));
+    next_source_makes_up_for(bad, false).await;
+    drop(hold);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,12 +271,8 @@ async fn more_fetches_than_slots_all_succeed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_ends_a_fetch() {
-    let dripping = |_| -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
-        let (sender, receiver) = mpsc::channel();
-        DRIPS.lock().expect("not poisoned").push(sender);
-        Ok(Some((LEN, Box::new(Dripping(receiver)))))
-    };
-    let source: Arc<dyn BlobSource> = Arc::new(Trickster(dripping));
+    let (hold, stall) = mpsc::channel();
+    let source: Arc<dyn BlobSource> = Arc::new(Stalling(Mutex::new(Some(stall))));
     let (asker, providers) = mesh(TCP, vec![source], IDLE).await;
     let providers = ids(&providers);
     let wanted = vec![Wanted::exactly(BlobId::of(&noise(1, 1000)), LEN)];

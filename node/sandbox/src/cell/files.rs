@@ -92,7 +92,7 @@ pub(super) fn find(root: impl AsFd, path: &Path, links: Links) -> rustix::io::Re
     } else {
         ResolveFlags::empty()
     };
-    let resolve = refused;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | refused;
     openat2(
         root,
         path,

@@ -140,3 +140,32 @@ fn what_a_killed_node_left_is_killed_and_removed() {
     assert!(dirs.iter().all(|dir| !dir.exists()));
     assert!(!straggler.wait().unwrap().success());
 }
+
+#[test]
+fn a_leftover_is_found_although_its_node_ran_in_another_group() {
+    let places = Places::find();
+    let Some(parent) = places.parents().first().map(|parent| parent.to_path_buf()) else {
+        println!("SKIPPED: no control group can be written here");
+        return;
+    };
+    let elsewhere = parent.join("unit-elsewhere");
+    let left = elsewhere.join("caravan-unit-other.7");
+    fs::create_dir_all(&left).unwrap();
+    // As if this process had been started in a group below that of the dead node.
+    let deeper = Place {
+        parent: elsewhere.clone(),
+        ..places.0[0].clone()
+    };
+    let found = Places(vec![deeper]).clean(&"unit-other".parse().unwrap());
+    let sibling = parent.join("unit-sibling");
+    fs::create_dir(&sibling).unwrap();
+    fs::create_dir(elsewhere.join("caravan-unit-other.8")).unwrap();
+    let aside = Place {
+        parent: sibling.clone(),
+        ..places.0[0].clone()
+    };
+    let found_aside = Places(vec![aside]).clean(&"unit-other".parse().unwrap());
+    fs::remove_dir(sibling).unwrap();
+    fs::remove_dir(elsewhere).unwrap();
+    assert_eq!((found.unwrap(), found_aside.unwrap()), (1, 1));
+}

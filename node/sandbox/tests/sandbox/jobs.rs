@@ -131,20 +131,19 @@ fn a_read_only_bind_cannot_be_written() {
 fn a_bind_through_a_hostile_link_stays_inside() {
     need_root!();
     let store = Store::new();
-    let outside = store.layer("outside");
     fs::create_dir(store.path("base/trap")).unwrap();
-    fs::create_dir(outside.join("x")).unwrap();
-    symlink(&outside, store.path("base/trap/link")).unwrap();
+    // The host has /var/lib and the root has not.
+    symlink("/var", store.path("base/trap/link")).unwrap();
     let source = store.layer("source");
     let mut spec = store.sh("trap", "true");
+    let target = "/trap/link/lib".into();
     spec.binds = vec![Bind {
         source,
-        target: "/trap/link/x".into(),
+        target,
         read_only: true,
     }];
     let refused = run(&spec);
-    assert!(matches!(&refused, Err(Error::Refused(what)) if what.contains("/trap/link/x")));
-    assert_eq!(fs::read_dir(outside.join("x")).unwrap().count(), 0);
+    assert!(matches!(&refused, Err(Error::Refused(what)) if what.contains("/trap/link/lib")));
 }
 
 #[test]

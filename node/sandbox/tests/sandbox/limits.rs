@@ -101,11 +101,10 @@ fn a_flood_of_output_kills_its_job_and_the_bound_is_exact() {
     let mut kept = Vec::new();
     limited.read_to_end(&mut kept).unwrap();
     let exit = limited.into_meter().amend(running.wait().unwrap());
-    assert_eq!(kept.len(), 100_001);
-    assert_eq!(
-        (exit.status, exit.limit),
-        (Status::Signal(9), Some(Limit::Output))
-    );
+    assert_eq!((kept.len(), exit.limit), (100_001, Some(Limit::Output)));
+    // The kill, or the end of the pipe's other side, whichever it meets first.
+    let ended = matches!(exit.status, Status::Signal(libc::SIGKILL | libc::SIGPIPE));
+    assert!(ended, "{exit:?}");
 }
 
 #[test]

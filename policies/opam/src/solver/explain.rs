@@ -23,6 +23,9 @@ use crate::{
 /// Edits between a wrong name and one that is suggested instead.
 const SIMILAR_EDITS_MAX: usize = 2;
 
+/// Answers to one need that are listed.
+const ANSWERS_SHOWN_MAX: usize = 5;
+
 /// Why the solver failed.
 pub(super) fn explain(
     solver: &resolvo::Solver<Provider<'_>>,
@@ -45,12 +48,11 @@ pub(super) fn explain(
         .find(|faults| !faults.is_empty())
         .unwrap_or_default();
     faults.truncate(FAULTS_MAX);
-    let text = conflict.display_user_friendly(solver).to_string();
-    let lines: Vec<&str> = text.lines().take(EXPLANATION_LINES_MAX).collect();
+    let explanation = account.explanation();
     NoSolution::Unsatisfiable {
         roots: request.describe_roots(),
         faults,
-        explanation: lines.join("\n"),
+        explanation,
     }
 }
 
@@ -165,6 +167,41 @@ impl<'a> Account<'a> {
             Clause::Single(set) => vec![set],
             Clause::Union(union) => self.provider.version_sets_in_union(union).collect(),
         }
+    }
+
+    /// Every need that the conflict is made of, and what could answer it. Not resolvo's own text:
+    /// that grows with the number of paths through the conflict.
+    fn explanation(&self) -> String {
+        let line = |(need, answers): (&Need, &Answers)| {
+            let usable: Vec<String> = answers
+                .usable
+                .iter()
+                .take(ANSWERS_SHOWN_MAX)
+                .map(|id| self.provider.describe(*id))
+                .collect();
+            let more = if answers.usable.len() > usable.len() {
+                ", .."
+            } else {
+                ""
+            };
+            let answer = if usable.is_empty() {
+                "nothing usable".into()
+            } else {
+                usable.join(", ")
+            };
+            let by = need.0.map(|id| self.provider.describe(id));
+            let by = by.unwrap_or_else(|| "the request".to_owned());
+            format!(
+                "{by} needs {}: {answer}{more}",
+                need.1.display(self.provider)
+            )
+        };
+        self.groups
+            .iter()
+            .take(EXPLANATION_LINES_MAX)
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// The one name that a clause is about, if it is about one.

@@ -266,6 +266,19 @@ impl<'a> Provider<'a> {
         Ok(())
     }
 
+    /// A candidate in words.
+    pub(super) fn describe(&self, id: SolvableId) -> String {
+        let solvable = self.pool.resolve_solvable(id);
+        match (&solvable.record, self.role(solvable.name)) {
+            (Candidate::Version { package, .. }, _) => package.to_string(),
+            (Candidate::Holder(index), Role::Class(class)) => match self.holder(class, *index) {
+                Some(name) => format!("{class} held by {name}"),
+                None => format!("{class} held by nobody"),
+            },
+            (candidate, _) => candidate.to_string(),
+        }
+    }
+
     /// The name that holds a conflict class in this place.
     fn holder(&self, class: &Name, index: usize) -> Option<Name> {
         self.classes.borrow().get(class)?.get(index).cloned()
@@ -328,15 +341,7 @@ impl Interner for Provider<'_> {
     type SolvableId = SolvableId;
 
     fn display_solvable(&self, id: SolvableId) -> impl fmt::Display + '_ {
-        let solvable = self.pool.resolve_solvable(id);
-        match (&solvable.record, self.role(solvable.name)) {
-            (Candidate::Version { package, .. }, _) => package.to_string(),
-            (Candidate::Holder(index), Role::Class(class)) => match self.holder(class, *index) {
-                Some(name) => format!("{class} held by {name}"),
-                None => format!("{class} held by nobody"),
-            },
-            (candidate, _) => candidate.to_string(),
-        }
+        self.describe(id)
     }
 
     fn display_name(&self, name: NameId) -> impl fmt::Display + '_ {

@@ -129,6 +129,11 @@ fn conflicts_and_conflict_classes_are_honoured() {
         solved(&repository, &request(&["p", "q", "r"])),
         ["p.2", "q.2", "r.1"]
     );
+    let mut newest = request(&["p", "q", "r"]);
+    for root in &mut newest.roots {
+        root.versions = Versions::exactly("2".parse().unwrap());
+    }
+    assert!(ResolvoSolver.solve(&repository, &newest).is_err());
     assert_eq!(solved(&repository, &request(&["p", "q"])), ["p.2", "q.2"]);
 }
 

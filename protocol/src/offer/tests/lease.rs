@@ -76,7 +76,11 @@ fn a_node_that_goes_away_loses_its_attempts_at_once() {
     let out = bench.down(2);
     assert_eq!(out, [lost(2, 1, 2, Loss::PeerDown)]);
     let out = bench.after(50);
-    assert_eq!(out[0], bench.gossip(vec![head(2, 50)]), "and offers them anew");
+    assert_eq!(
+        out[0],
+        bench.gossip(vec![head(2, 50)]),
+        "and offers them anew"
+    );
 }
 
 #[test]
