@@ -26,14 +26,14 @@ mod store;
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let data = config::data(cli.data)?;
     match cli.verb {
-        Verb::Node(verb) => node::run(data, verb),
-        Verb::Ci(ci) => ci::run(data, ci),
-        Verb::Job(verb) => job::run(data, verb),
-        Verb::Log(log) => log::run(data, log),
-        Verb::Invite(invite) => join::invite(data, &invite),
-        Verb::Join(join) => join::join(data, &join),
-        Verb::Base(verb) => base::run(data, verb),
-        Verb::Store(verb) => store::run(data, verb),
+        Verb::Node(verb) => node::run(&data, &verb),
+        Verb::Ci(ci) => ci::run(&data, &ci),
+        Verb::Job(verb) => job::run(&data, &verb),
+        Verb::Log(log) => log::run(&data, &log),
+        Verb::Invite(invite) => join::invite(&data, &invite),
+        Verb::Join(join) => join::join(&data, &join),
+        Verb::Base(verb) => base::run(&data, &verb),
+        Verb::Store(verb) => store::run(&data, &verb),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn data(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     match home {
-        Some(home) if home != PathBuf::from("/root") => Ok(home.join(".local/share/caravan")),
+        Some(home) if !caravan_node::is_root() => Ok(home.join(".local/share/caravan")),
         _ => Ok(PathBuf::from("/var/lib/caravan")),
     }
 }

@@ -11,7 +11,8 @@ use std::{
 use caravan_effects::fetch::Fetcher;
 use caravan_protocol::{
     action::{Action, Fetch, Run, Source, Work},
-    claim::Verdict,
+    claim::{Claim, Verdict},
+    identity::Signed,
     ids::{BlobId, TreeId},
 };
 use caravan_sandbox::{Killer, Sandbox};
@@ -44,6 +45,8 @@ pub(crate) struct Built {
     pub(crate) cpu_ms: u64,
     /// The words of a failure.
     pub(crate) message: Option<String>,
+    /// The claim made when it was built, if that was before.
+    pub(crate) claim: Option<Signed<Claim>>,
 }
 
 impl Built {
@@ -57,6 +60,7 @@ impl Built {
             wall_ms: 0,
             cpu_ms: 0,
             message: Some(message.into()),
+            claim: None,
         }
     }
 }

@@ -137,6 +137,8 @@ pub(crate) struct Driver {
     pub(crate) runs: BTreeMap<RunId, runs::Run>,
     pub(crate) jobs: BTreeMap<ActionKey, jobs::Job>,
     pub(crate) attempts: BTreeMap<AttemptId, CancellationToken>,
+    /// Actions that run here, with the attempts that wait for the same run.
+    pub(crate) flights: BTreeMap<ActionKey, Vec<(AttemptId, Vec<u8>)>>,
     pub(crate) bases: Vec<Base>,
     pub(crate) peers: BTreeMap<NodeId, NodeView>,
     pub(crate) counters: Counters,
@@ -175,6 +177,7 @@ impl Driver {
             runs: BTreeMap::new(),
             jobs: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            flights: BTreeMap::new(),
             peers: BTreeMap::new(),
             counters: Counters::default(),
             started: clock::stamp(),

@@ -18,3 +18,9 @@ pub use caravan_sandbox::{Error as SandboxError, Launcher, run_as_helper_if_aske
 pub use config::Config;
 pub use driver::Handle;
 pub use node::{Node, NodeError};
+
+/// Whether this program runs as root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -1,10 +1,10 @@
 //! Identifiers: 32-byte values that name content, keys or records, each its own type so that one
 //! cannot stand in for another. In text they are 64 lower-case hexadecimal digits.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,30 @@ pub struct ParseIdError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; 32]);
+
+        // Digits where people read it, bytes on the wire.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() {
+                    to.collect_str(self)
+                } else {
+                    self.0.serialize(to)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if from.is_human_readable() {
+                    let text = <Cow<'de, str>>::deserialize(from)?;
+                    text.parse().map_err(D::Error::custom)
+                } else {
+                    <[u8; 32]>::deserialize(from).map(Self)
+                }
+            }
+        }
 
         impl $name {
             /// The id with these bytes.

@@ -8,5 +8,5 @@ mount --rbind /dev "$root/merged/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/merged/tmp"
 # Like a job's: what the host would tell of its own environment stays outside.
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /usr/bin/time --output "$time" --format '%e %U %S' \
+    /usr/bin/time --output "$time" --format %e \
     chroot --userspec=1000:1000 "$root/merged" /bin/sh -c ". /home/opam/opam.sh; $script"

@@ -2,6 +2,7 @@
 
 node=
 child=
+groups=
 
 # Whatever a run was in the middle of: namespaces and mounts go with the processes in them.
 clean() {
@@ -10,6 +11,7 @@ clean() {
         wait "$running" 2> /dev/null || true
     done
     rm -rf --one-file-system "$bench/run"
+    for place in $groups; do rmdir "$place" 2> /dev/null || true; done
 }
 
 # Runs a command so that a signal to this script is not held up by it.
@@ -25,21 +27,45 @@ supervised() {
 now() { date +%s.%N; }
 minus() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", a - b }'; }
 
-# Processor seconds of a process, of those below it, and of all that these have waited for.
+# One control group for all that is measured, ours and theirs: its processor time is counted, and on
+# a busy machine both get the same share, that of two plain processes of one thread.
+make_group() {
+    control=/sys/fs/cgroup name=bench-caravan
+    if [ -e "$control/cpuacct/cpuacct.usage" ]; then
+        groups="$control/cpuacct/$name $control/cpu/$name"
+        enter=$groups
+        counter=$control/cpuacct/$name/cpuacct.usage
+        mkdir -p $groups
+        echo 2048 > "$control/cpu/$name/cpu.shares"
+    elif [ -e "$control/cgroup.controllers" ]; then
+        # Version 2 wants processes in leaves only: a node makes the groups of its jobs beside its own.
+        groups="$control/$name/side $control/$name"
+        enter=$control/$name/side
+        counter=$control/$name/cpu.stat
+        mkdir -p $groups
+        for place in "$control" "$control/$name"; do
+            echo '+cpu +memory +pids' > "$place/cgroup.subtree_control"
+        done
+        echo 200 > "$control/$name/cpu.weight"
+    else
+        fail 'there are no control groups here to count processor time with'
+    fi
+}
+
+# grouped COMMAND...: becomes that command, in the group.
+grouped() {
+    exec sh -c 'for place in $0; do echo $$ > "$place/cgroup.procs"; done; exec "$@"' "$enter" "$@" 9>&-
+}
+
+# Processor seconds of the group so far.
 processor_seconds() {
-    cat /proc/[0-9]*/stat 2> /dev/null | awk -v root="$1" -v hertz="$(getconf CLK_TCK)" '
-        { pid = $1; sub(/^.*\) /, ""); parent[pid] = $2; ticks[pid] = $12 + $13 + $14 + $15 }
-        function within(pid) {
-            while (pid in parent && pid != root) pid = parent[pid]
-            return pid == root
-        }
-        END { for (pid in ticks) if (within(pid)) sum += ticks[pid]; printf "%.2f", sum / hertz }'
+    awk '$1 == "usage_usec" { printf "%.2f", $2 / 1e6; exit } NF == 1 { printf "%.2f", $1 / 1e9; exit }' "$counter"
 }
 
 # start_node DATA: starts a node and waits until it answers.
 start_node() {
     data=$1
-    "$caravan" --data "$data" node run --http none > "$bench/node.log" 2>&1 9>&- &
+    grouped "$caravan" --data "$data" node run --http none > "$bench/node.log" 2>&1 &
     node=$!
     tries=0
     until "$caravan" --data "$data" node status > /dev/null 2>&1; do
@@ -59,22 +85,23 @@ stop_node() {
 
 # ours FIGURE PROJECT: one `caravan ci` on the running node, as a sample.
 ours() {
-    processor=$(processor_seconds "$node")
+    processor=$(processor_seconds)
     before=$(now)
-    supervised "$caravan" --data "$data" ci --json "$2" > "$bench/$1.json" 2> "$bench/$1.log" \
+    supervised grouped "$caravan" --data "$data" ci --json "$2" > "$bench/$1.json" 2> "$bench/$1.log" \
         || fail "caravan ci failed; see $bench/$1.json and $bench/$1.log"
     after=$(now)
-    sample "$1" ours "$(minus "$after" "$before")" "$(minus "$(processor_seconds "$node")" "$processor")"
+    sample "$1" ours "$(minus "$after" "$before")" "$(minus "$(processor_seconds)" "$processor")"
 }
 
 # theirs FIGURE ROOT SCRIPT: one run of the peer in the root, as a sample; no FIGURE, no sample.
 theirs() {
     rm -f "$bench/time"
-    supervised unshare --mount --pid --fork --kill-child --net --ipc --uts \
+    processor=$(processor_seconds)
+    supervised grouped unshare --mount --pid --fork --kill-child --net --ipc --uts \
         sh "$here/scripts/bench.d/in-root.sh" "$base" "$2" "$bench/time" "$3" > "$bench/theirs.log" 2>&1 \
         || fail "plain opam failed; see $bench/theirs.log"
-    [ -z "$1" ] || sample "$1" theirs "$(cut -d ' ' -f 1 "$bench/time")" \
-        "$(awk '{ printf "%.2f", $2 + $3 }' "$bench/time")"
+    [ -z "$1" ] || sample "$1" theirs "$(cat "$bench/time")" \
+        "$(minus "$(processor_seconds)" "$processor")"
 }
 
 sample() {

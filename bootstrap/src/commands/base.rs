@@ -1,6 +1,6 @@
 //! `caravan base`: what projects are tested on.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use caravan_node::control::{Reply, Request, client::Call};
 
@@ -12,17 +12,17 @@ use crate::{
     show,
 };
 
-pub(super) fn run(data: PathBuf, verb: BaseVerb) -> Result<ExitCode, CliError> {
+pub(super) fn run(data: &Path, verb: &BaseVerb) -> Result<ExitCode, CliError> {
     match verb {
         BaseVerb::List(output) => {
-            let snapshot = block(snapshot(&data))?;
+            let snapshot = block(snapshot(data))?;
             if output.json {
                 return print_json(&snapshot.bases);
             }
             show::bases(&snapshot.bases);
             Ok(ExitCode::SUCCESS)
         }
-        BaseVerb::Import { name } => match block(long(&data, &Request::ImportBase(name)))? {
+        BaseVerb::Import { name } => match block(long(data, &Request::ImportBase(name.clone())))? {
             Reply::Base(base) => {
                 show::bases(&[base]);
                 Ok(ExitCode::SUCCESS)
@@ -33,7 +33,7 @@ pub(super) fn run(data: PathBuf, verb: BaseVerb) -> Result<ExitCode, CliError> {
 }
 
 /// Asks for something that takes its time, with a bar.
-pub(super) async fn long(data: &std::path::Path, request: &Request) -> Result<Reply, CliError> {
+pub(super) async fn long(data: &Path, request: &Request) -> Result<Reply, CliError> {
     let mut call = Call::start(&socket(data), request)
         .await
         .map_err(|error| CliError::node(&error))?;

@@ -1,10 +1,6 @@
 //! `caravan ci`: a project through CI. Without a running node one is started inside for the run.
 
-use std::{
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{os::unix::net::UnixStream, path::Path, process::ExitCode};
 
 use caravan_node::{
     Node,
@@ -26,9 +22,9 @@ const FAILED: u8 = 1;
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-pub(super) fn run(data: PathBuf, ci: Ci) -> Result<ExitCode, CliError> {
-    let request = request(&ci)?;
-    let socket = socket(&data);
+pub(super) fn run(data: &Path, ci: &Ci) -> Result<ExitCode, CliError> {
+    let request = request(ci)?;
+    let socket = socket(data);
     // Asked before anything is started: the helper of a node of our own must precede all threads.
     if UnixStream::connect(&socket).is_ok() {
         return node::runtime()?.block_on(follow(&socket, request, ci.output.json));
@@ -37,7 +33,7 @@ pub(super) fn run(data: PathBuf, ci: Ci) -> Result<ExitCode, CliError> {
         http: "none".to_owned(),
         ..NodeRun::default()
     };
-    let config = config::read(data, &flags)?;
+    let config = config::read(data.to_owned(), &flags)?;
     let launcher = node::launcher()?;
     node::runtime()?.block_on(async {
         let node = Node::start(config, launcher, node::factories())

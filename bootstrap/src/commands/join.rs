@@ -1,6 +1,6 @@
 //! `caravan invite` and `caravan join`: how a machine becomes a member.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use caravan_node::{
     control::{Reply, Request},
@@ -18,7 +18,7 @@ use crate::{
     error::CliError,
 };
 
-pub(super) fn invite(data: PathBuf, flags: &Invite) -> Result<ExitCode, CliError> {
+pub(super) fn invite(data: &Path, flags: &Invite) -> Result<ExitCode, CliError> {
     let tier = match flags.tier {
         TierArg::Donor => Tier::Donor,
         TierArg::Trusted => Tier::Trusted,
@@ -27,7 +27,7 @@ pub(super) fn invite(data: PathBuf, flags: &Invite) -> Result<ExitCode, CliError
         operator: flags.operator.clone(),
         tier,
     };
-    match block(ask(&data, &request))? {
+    match block(ask(data, &request))? {
         Reply::Invite(token) => {
             println!("{token}");
             eprintln!(
@@ -39,12 +39,12 @@ pub(super) fn invite(data: PathBuf, flags: &Invite) -> Result<ExitCode, CliError
     }
 }
 
-pub(super) fn join(data: PathBuf, flags: &Join) -> Result<ExitCode, CliError> {
+pub(super) fn join(data: &Path, flags: &Join) -> Result<ExitCode, CliError> {
     let invite: invite::Invite = flags
         .token
         .parse()
         .map_err(|error: invite::ParseInviteError| CliError::user(error.to_string()))?;
-    let home = Home::open(&data).map_err(|error| {
+    let home = Home::open(data).map_err(|error| {
         CliError::node(&error)
             .hint("a running node must be stopped before it joins: caravan node stop")
     })?;

@@ -1,6 +1,6 @@
 //! `caravan log`: a step's log.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use caravan_node::control::{Reply, Request, client::Call};
 use caravan_protocol::view::{RunView, State, StepView};
@@ -11,9 +11,9 @@ use crate::{
     error::{CliError, Kind},
 };
 
-pub(super) fn run(data: PathBuf, log: Log) -> Result<ExitCode, CliError> {
+pub(super) fn run(data: &Path, log: &Log) -> Result<ExitCode, CliError> {
     block(async {
-        let snapshot = snapshot(&data).await?;
+        let snapshot = snapshot(data).await?;
         let run = find_run(&snapshot, &log.run)?;
         let step = find_step(run, log.step.as_deref())?;
         let request = Request::Log {
@@ -22,7 +22,7 @@ pub(super) fn run(data: PathBuf, log: Log) -> Result<ExitCode, CliError> {
             offset: 0,
             follow: log.follow,
         };
-        let call = Call::start(&socket(&data), &request).await;
+        let call = Call::start(&socket(data), &request).await;
         let mut call = call.map_err(|error| CliError::node(&error))?;
         let mut out = std::io::stdout().lock();
         while let Some(reply) = call.next().await.map_err(|error| CliError::node(&error))? {

@@ -1,6 +1,6 @@
 //! `caravan node`: running a node and asking how it is.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use caravan_ci::CiFactory;
 use caravan_node::{Config, Launcher, Node, control::Request};
@@ -9,11 +9,11 @@ use caravan_protocol::policy::Factory;
 use super::{ask, block, print_json, snapshot};
 use crate::{cli::NodeVerb, config, error::CliError, show};
 
-pub(super) fn run(data: PathBuf, verb: NodeVerb) -> Result<ExitCode, CliError> {
+pub(super) fn run(data: &Path, verb: &NodeVerb) -> Result<ExitCode, CliError> {
     match verb {
-        NodeVerb::Run(flags) => host(config::read(data, &flags)?),
+        NodeVerb::Run(flags) => host(config::read(data.to_owned(), flags)?),
         NodeVerb::Status(output) => {
-            let snapshot = block(snapshot(&data))?;
+            let snapshot = block(snapshot(data))?;
             if output.json {
                 return print_json(&snapshot);
             }
@@ -21,7 +21,7 @@ pub(super) fn run(data: PathBuf, verb: NodeVerb) -> Result<ExitCode, CliError> {
             Ok(ExitCode::SUCCESS)
         }
         NodeVerb::Stop => {
-            block(ask(&data, &Request::Stop))?;
+            block(ask(data, &Request::Stop))?;
             Ok(ExitCode::SUCCESS)
         }
     }

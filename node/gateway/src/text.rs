@@ -85,7 +85,7 @@ pub(crate) fn is_steering(c: char) -> bool {
 fn plain(c: char) -> char {
     match c {
         '\t' | '\n' => ' ',
-        
+        c if is_steering(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     }
 }
@@ -94,7 +94,7 @@ fn plain(c: char) -> char {
 pub(crate) fn push_escaped(out: &mut String, c: char) {
     match c {
         '&' => out.push_str("&amp;"),
-        
+        '<' => out.push_str("&lt;"),
         '>' => out.push_str("&gt;"),
         '"' => out.push_str("&quot;"),
         '\'' => out.push_str("&#39;"),

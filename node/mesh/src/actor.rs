@@ -62,8 +62,8 @@ pub(crate) fn stamp() -> Stamp {
     Stamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A number that no earlier start of this node had.
-fn boot() -> u64 {
+/// A number that no meeting of an earlier start of this node had.
+fn first_meeting() -> u64 {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -79,13 +79,15 @@ pub(crate) enum Standing {
         /// Whether this node dialled it.
         dialled: bool,
     },
-    /// It is a member, in the life that began with this number.
-    Member { boot: u64 },
+    /// It is a member, and this is its number of the meeting.
+    Member { meeting: u64 },
 }
 
 /// A connected peer.
 pub(crate) struct Peer {
     node: NodeId,
+    /// Our number of this meeting.
+    meeting: u64,
     standing: Standing,
     connections: HashMap<ConnectionId, Multiaddr>,
     bucket: Bucket,
@@ -103,9 +105,10 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(node: NodeId, dialled: bool, now: Instant) -> Self {
+    fn new(node: NodeId, meeting: u64, dialled: bool, now: Instant) -> Self {
         Self {
             node,
+            meeting,
             standing: Standing::Stranger {
                 since: now,
                 dialled,
@@ -180,7 +183,7 @@ pub(crate) struct Setup {
 
 pub(crate) struct Actor {
     me: NodeId,
-    boot: u64,
+    next_meeting: u64,
     cert: Signed<NodeCert>,
     roster: Roster,
     book: Book,
@@ -209,7 +212,7 @@ impl Actor {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
             me: setup.me,
-            boot: boot(),
+            next_meeting: first_meeting(),
             cert: setup.cert,
             roster: setup.roster,
             book: setup.book,
@@ -301,7 +304,6 @@ impl Actor {
             } => {
                 if let Some(cause) = cause {
                     tracing::debug!(peer = %peer_id, %cause, "a connection broke");
-                    eprintln!("BROKE {cause:?}");
                 }
                 self.disconnected(peer_id, connection_id, num_established);
             }

@@ -166,6 +166,12 @@ impl Book {
         self.entries.get(&node).map(|entry| &entry.cert)
     }
 
+    pub(crate) fn addresses(&self, node: NodeId) -> &[Multiaddr] {
+        self.entries
+            .get(&node)
+            .map_or(&[], |entry| &entry.addresses)
+    }
+
     /// Members, as many as `max`.
     pub(crate) fn contacts(&self, max: usize) -> Vec<Contact> {
         self.entries
@@ -231,20 +237,25 @@ impl Book {
         room
     }
 
-    /// Addresses to dial now where nobody connected answers; each is noted as tried.
+    /// Addresses to dial now where nobody connected answers, with the peers that are expected
+    /// there; each is noted as tried.
     pub(crate) fn due_seeds(
         &mut self,
         now: Instant,
         connected: impl Fn(&PeerId) -> bool,
-    ) -> Vec<Multiaddr> {
+    ) -> Vec<(Multiaddr, Option<PeerId>)> {
         let mut due = Vec::new();
         for seed in &mut self.seeds {
             let here = seed.peer.as_ref().is_some_and(&connected);
             if here {
                 seed.retry = Retry::at(now + RETRY_MIN);
             } else if seed.retry.next <= now {
+                let (bare, named) = split_peer(seed.address.clone());
+                // Another node may have moved in where the address names none: every other time,
+                // whoever answers is welcome.
+                let expected = named.or(seed.peer.filter(|_| seed.retry.failures % 2 == 0));
                 seed.retry.tried(now, 0);
-                due.push(seed.address.clone());
+                due.push((bare, expected));
             }
         }
         due

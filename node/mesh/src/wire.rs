@@ -24,8 +24,9 @@ pub(crate) const BLOBS: &str = "/caravan/blobs/1";
 /// How a member shows itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    /// Differs at every start of the node, so that a quick restart is noticed.
-    pub(crate) boot: u64,
+    /// Differs each time that the sender, having had no connection with the receiver, has one
+    /// again: so the receiver notices that what it takes for one meeting was broken or restarted.
+    pub(crate) meeting: u64,
     pub(crate) cert: Signed<NodeCert>,
     pub(crate) addresses: Vec<String>,
     pub(crate) contacts: Vec<Contact>,

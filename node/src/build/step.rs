@@ -156,6 +156,7 @@ impl Step<'_> {
             wall_ms: ended.exit.wall_ms,
             cpu_ms: ended.exit.cpu_ms,
             message: (!passed).then(|| failure(ended, self.action)),
+            claim: None,
         })
     }
 

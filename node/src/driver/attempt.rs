@@ -3,7 +3,8 @@
 use caravan_mesh::Wanted;
 use caravan_protocol::{
     action::Action,
-    ids::{NodeId, TreeId},
+    claim::Verdict,
+    ids::{ActionKey, NodeId, TreeId},
     limits,
     offer::AttemptId,
 };
@@ -16,23 +17,39 @@ use super::{
 use crate::build::Built;
 
 impl Driver {
-    /// Begins an attempt. Exactly one [`Notice::Built`] follows.
-    pub(crate) fn start_attempt(&mut self, attempt: AttemptId, encoded: &[u8]) {
+    /// Begins an attempt. Exactly one [`Notice::Built`] follows. What this node has done before is
+    /// not done again, and two owners that want the same at once share one run.
+    pub(crate) fn start_attempt(&mut self, attempt: AttemptId, encoded: Vec<u8>) {
+        let key = attempt.job.action();
+        self.changed = true;
+        if let Some(flight) = self.flights.get_mut(&key) {
+            flight.push((attempt, encoded));
+        } else {
+            self.flights.insert(key, Vec::new());
+            self.launch(attempt, &encoded);
+        }
+        if attempt.owner == self.shared.home.key.node() {
+            self.show_standing(key);
+        }
+    }
+
+    fn launch(&mut self, attempt: AttemptId, encoded: &[u8]) {
         let cancel = CancellationToken::new();
         self.attempts.insert(attempt, cancel.clone());
-        self.changed = true;
         let shared = std::sync::Arc::clone(&self.shared);
         let key = attempt.job.action();
         let action = Action::decode(encoded);
         let own = attempt.owner == shared.home.key.node();
+        let done_before = match &action {
+            Ok(action) if !own => self.done_before(key, action),
+            _ => None,
+        };
         let providers = self.providers(attempt.owner);
-        if own {
-            self.show_standing(key);
-        }
         self.shared.tasks.spawn_to_end("attempt", async move {
             let mut fetched_bytes = 0;
-            let built = match action {
-                Ok(action) if action.key() == Ok(key) => {
+            let built = match (done_before, action) {
+                (Some(built), _) => built,
+                (None, Ok(action)) if action.key() == Ok(key) => {
                     match inputs::bring(&shared, &action, &providers, &cancel).await {
                         Ok(bytes) => {
                             fetched_bytes = bytes;
@@ -44,8 +61,8 @@ impl Driver {
                         Err(why) => Built::infra(why),
                     }
                 }
-                Ok(_) => Built::infra("the action is not the one that was offered"),
-                Err(error) => Built::infra(error.to_string()),
+                (None, Ok(_)) => Built::infra("the action is not the one that was offered"),
+                (None, Err(error)) => Built::infra(error.to_string()),
             };
             let notice = Notice::Built {
                 attempt,
@@ -56,6 +73,83 @@ impl Driver {
             // The driver is gone only when the node stops, and then nobody waits.
             let _ = shared.notices.send(notice).await;
         });
+    }
+
+    /// What a run of this action by this very node has left, if all of it is still here.
+    fn done_before(&self, key: ActionKey, action: &Action) -> Option<Built> {
+        let outcome = self.claimed(key, action, true)?;
+        let own = self.shared.home.key.node();
+        let mesh = self.membership.roster.mesh();
+        let claims = self.shared.home.store.claims(key).ok()?;
+        let claim = claims.iter().find(|claim| {
+            claim.signer() == own
+                && claim
+                    .open(mesh)
+                    .is_ok_and(|claim| claim.verdict == outcome.verdict)
+        })?;
+        let said = claim.open(mesh).ok()?;
+        (said.output == outcome.output).then(|| Built {
+            verdict: said.verdict,
+            output: said.output,
+            outputs: said.outputs,
+            log: said.log,
+            wall_ms: said.wall_ms,
+            cpu_ms: said.cpu_ms,
+            message: None,
+            claim: Some(claim.clone()),
+        })
+    }
+
+    /// Ends the others that waited for the same run. If it was cancelled, the next of them runs.
+    pub(crate) fn land(
+        &mut self,
+        key: ActionKey,
+        built: &Built,
+        cancelled: bool,
+    ) -> Vec<AttemptId> {
+        let Some(mut waiting) = self.flights.remove(&key) else {
+            return Vec::new();
+        };
+        if cancelled && !waiting.is_empty() {
+            let (attempt, encoded) = waiting.remove(0);
+            self.flights.insert(key, waiting);
+            self.launch(attempt, &encoded);
+            return Vec::new();
+        }
+        debug_assert!(
+            built.verdict != Verdict::Pass || !cancelled,
+            "a cancelled run has no result"
+        );
+        waiting.into_iter().map(|(attempt, _)| attempt).collect()
+    }
+
+    /// Stops an attempt; one that only waits for another's run ends at once.
+    pub(crate) fn stop_attempt(&mut self, attempt: AttemptId) {
+        if let Some(running) = self.attempts.get(&attempt) {
+            running.cancel();
+            return;
+        }
+        let key = attempt.job.action();
+        let Some(waiting) = self.flights.get_mut(&key) else {
+            return;
+        };
+        let before = waiting.len();
+        waiting.retain(|(other, _)| *other != attempt);
+        if waiting.len() < before {
+            let built = Built::infra("the attempt was cancelled");
+            let notice = Notice::Built {
+                attempt,
+                action: key,
+                built,
+                fetched_bytes: 0,
+            };
+            let shared = std::sync::Arc::clone(&self.shared);
+            self.shared
+                .tasks
+                .spawn_to_end("stopped attempt", async move {
+                    let _ = shared.notices.send(notice).await;
+                });
+        }
     }
 
     /// Members to ask for what is not here: the owner of the work first.

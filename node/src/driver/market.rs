@@ -24,12 +24,8 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Run { attempt, action } => self.start_attempt(attempt, &action),
-            Command::Stop { attempt } => {
-                if let Some(running) = self.attempts.get(&attempt) {
-                    running.cancel();
-                }
-            }
+            Command::Run { attempt, action } => self.start_attempt(attempt, action),
+            Command::Stop { attempt } => self.stop_attempt(attempt),
             Command::Send { to, message } => self.send(to, &message),
             Command::Gossip { platform, digest } => self.gossip(&platform, &digest),
             Command::WakeAt(at) => self.wake = Some(at),
@@ -98,12 +94,15 @@ impl Driver {
     /// An attempt ended here: its claim is signed, kept if it is final, and told to the engine,
     /// which tells the owner.
     pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: &Built) {
-        let cancelled = self
-            .attempts
-            .remove(&attempt)
-            .is_some_and(|token| token.is_cancelled());
+        let ran = self.attempts.remove(&attempt);
         self.changed = true;
-        if !cancelled {
+        let Some(ran) = ran else {
+            // It waited for another's run and was stopped.
+            return self.finished(attempt, built, Vec::new());
+        };
+        let cancelled = ran.is_cancelled() && built.verdict == Verdict::Infra;
+        let others = self.land(action, built, cancelled);
+        if !cancelled && built.claim.is_none() {
             match built.verdict {
                 Verdict::Infra => self.counters.infra += 1,
                 Verdict::Pass | Verdict::Fail => self.counters.executed += 1,
@@ -116,9 +115,17 @@ impl Driver {
             self.keep(action, &report.claim, report.words.as_deref());
         }
         let outcome = report.map(|report| report.encode()).unwrap_or_default();
+        self.finished(attempt, built, outcome.clone());
+        for other in others {
+            self.finished(other, built, outcome.clone());
+        }
+    }
+
+    fn finished(&mut self, attempt: AttemptId, built: &Built, outcome: Vec<u8>) {
+        let verdict = built.verdict;
         self.market(Event::Finished {
             attempt,
-            verdict: built.verdict,
+            verdict,
             outcome,
         });
     }

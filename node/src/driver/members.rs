@@ -19,8 +19,26 @@ use caravan_protocol::{
 use super::Driver;
 use crate::{build::chain, clock, home};
 
-/// Addresses that one invite names.
-const ADDRESSES_MAX: usize = 8;
+/// Addresses that one invite names: a token is copied by people.
+const ADDRESSES_MAX: usize = 4;
+
+/// The addresses by which another machine may reach this one: loopback only where there is nothing
+/// else, and without the node's key, which the invite names anyway.
+fn worth_telling(addresses: Vec<String>) -> Vec<String> {
+    let bare = |address: String| match address.split_once("/p2p/") {
+        Some((address, _)) => address.to_owned(),
+        None => address,
+    };
+    let mut addresses: Vec<String> = addresses.into_iter().map(bare).collect();
+    let near = |address: &String| address.contains("/127.0.0.1/") || address.contains("/ip6/::1/");
+    if !addresses.iter().all(near) {
+        addresses.retain(|address| !near(address));
+    }
+    addresses.sort_by_key(|address| (!address.contains("/tcp/"), address.clone()));
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
 
 impl Driver {
     pub(crate) fn invite(&mut self, operator: &str, tier: Tier) -> Result<String, String> {
@@ -48,10 +66,7 @@ impl Driver {
         let mesh = shared.mesh.as_ref().ok_or(
             "this node does not listen; start it with `caravan node run` and --listen to invite others",
         )?;
-        let mut addresses = mesh.listen_addresses();
-        addresses
-            .sort_by_key(|address| address.contains("/127.0.0.1/") || address.contains("/::1/"));
-        addresses.truncate(ADDRESSES_MAX);
+        let addresses = worth_telling(mesh.listen_addresses());
         if addresses.is_empty() {
             return Err("this node listens on no address yet; try again in a moment".to_owned());
         }

@@ -54,6 +54,12 @@ impl Reported {
 impl Driver {
     /// Signs what was built here.
     pub(crate) fn report(&self, action: ActionKey, built: &Built) -> Option<Reported> {
+        if let Some(claim) = built.claim.clone() {
+            return Some(Reported {
+                claim,
+                words: jobs::words(built),
+            });
+        }
         let claim = Claim {
             mesh: self.membership.roster.mesh(),
             action,

@@ -18,6 +18,7 @@ use crate::{
     error::{Doing, Result},
     limits::FINDINGS_MAX,
     object::Key,
+    orphans,
     parallel::{self, Load},
     store::{Inner, Store},
     walk::{self, Item, What},
@@ -149,11 +150,14 @@ impl Store {
             report.forgotten += (bad_objects.len() + bad_layers.len()) as u64;
             commit::forget(inner, bad_objects, bad_layers)?;
         }
-        for path in commit::orphans(inner)? {
-            let shown = format!("objects/{}", String::from_utf8_lossy(&path));
+        for path in orphans::layers(inner)?
+            .into_iter()
+            .chain(orphans::objects(inner)?)
+        {
+            let shown = String::from_utf8_lossy(&path).into_owned();
             report.add(FindingKind::Orphan, shown, "nothing names it");
             if heal {
-                commit::remove_orphan(inner, &path)?;
+                orphans::remove(inner, &path)?;
                 report.forgotten += 1;
             }
         }

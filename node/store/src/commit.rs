@@ -97,7 +97,8 @@ pub(crate) fn commit(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_
     result
 }
 
-fn lock(inner: &Inner) -> MutexGuard<'_, ()> {
+/// Waits until no commit is under way, and keeps others out.
+pub(crate) fn lock(inner: &Inner) -> MutexGuard<'_, ()> {
     inner.commit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -160,7 +161,6 @@ fn place_and_index(
             last = Some(first_byte);
         }
         let dir = touched.last().expect("one was just pushed").as_fd();
-        inner.index.apply(&Change{add: vec![(object.key, object.size)], ..Change::default()})?;
         link(inner, object, parents.as_mut(), dir)?;
         placed.objects.push(object.key);
         change.add.push((object.key, object.size));
@@ -297,58 +297,6 @@ pub(crate) fn forget(inner: &Inner, objects: Vec<Key>, layers: Vec<TreeId>) -> R
         inner
             .home
             .remove(inner.home.layers(), tree.to_string().as_bytes())?;
-    }
-    drop(guard);
-    Ok(())
-}
-
-/// Paths below `objects/` that the index does not name.
-pub(crate) fn orphans(inner: &Inner) -> Result<Vec<Vec<u8>>> {
-    let guard = lock(inner);
-    let what = || "list the objects of the store".to_owned();
-    let found = inner.index.objects(|objects| {
-        let mut found = Vec::new();
-        for (dir, _) in beneath::names(inner.home.objects()).doing(what)? {
-            let Ok(fd) = beneath::open_dir(inner.home.objects(), &dir) else {
-                found.push(dir);
-                continue;
-            };
-            for (name, _) in beneath::names(&fd).doing(what)? {
-                let key = match (std::str::from_utf8(&dir), std::str::from_utf8(&name)) {
-                    (Ok(dir), Ok(name)) => Key::at(dir, name),
-                    _ => None,
-                };
-                let known = match &key {
-                    Some(key) => objects.has(key)?,
-                    None => false,
-                };
-                if !known {
-                    found.push([dir.as_slice(), b"/", name.as_slice()].concat());
-                }
-            }
-        }
-        Ok(found)
-    });
-    drop(guard);
-    found
-}
-
-/// Removes one of [`orphans`], unless it has become an object meanwhile.
-pub(crate) fn remove_orphan(inner: &Inner, path: &[u8]) -> Result<()> {
-    let guard = lock(inner);
-    let (dir, name) = beneath::split(path);
-    let key = match (std::str::from_utf8(dir), std::str::from_utf8(name)) {
-        (Ok(dir), Ok(name)) => Key::at(dir, name),
-        _ => None,
-    };
-    let known = match key {
-        Some(key) => inner.index.objects(|objects| objects.has(&key))?,
-        None => false,
-    };
-    if !known {
-        let parent = beneath::open_dir(inner.home.objects(), dir)
-            .doing(|| "open a directory of objects".to_owned())?;
-        inner.home.remove(&parent, name)?;
     }
     drop(guard);
     Ok(())

@@ -29,6 +29,7 @@ pub mod limits;
 mod logs;
 mod materialise;
 mod object;
+mod orphans;
 mod parallel;
 mod records;
 mod remove;

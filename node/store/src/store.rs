@@ -7,13 +7,7 @@ use std::{
 
 use caravan_protocol::ids::TreeId;
 
-use crate::{
-    beneath, commit,
-    error::{Doing, Result},
-    home::Home,
-    index::Index,
-    logs,
-};
+use crate::{error::Result, home::Home, index::Index, logs, orphans};
 
 /// A store of blobs, trees, layers, claims, records and logs in one directory.
 ///
@@ -106,27 +100,16 @@ impl Inner {
     /// Removes whatever the index does not name. Layers are few, so they are always compared; the
     /// objects only when something shows that a process was stopped in the middle.
     fn recover(&self) -> Result<()> {
-        let mut stopped = self.home.clear_work()?;
-        let what = || format!("list {}", self.home.dir().join("layers").display());
-        for (name, _) in beneath::names(self.home.layers()).doing(what)? {
-            let id = std::str::from_utf8(&name)
-                .ok()
-                .and_then(|name| name.parse().ok());
-            let known = match id {
-                Some(id) => self.index.layer(id)?.is_some(),
-                None => false,
-            };
-            if !known {
-                stopped = true;
-                self.home.remove(self.home.layers(), &name)?;
-            }
-        }
-        if stopped {
-            let orphans = commit::orphans(self)?;
-            tracing::debug!(count = orphans.len(), "removing objects of unfinished work");
-            for path in orphans {
-                commit::remove_orphan(self, &path)?;
-            }
+        let unfinished = self.home.clear_work()?;
+        let layers = orphans::layers(self)?;
+        let objects = if unfinished || !layers.is_empty() {
+            orphans::objects(self)?
+        } else {
+            Vec::new()
+        };
+        for path in layers.iter().chain(&objects) {
+            tracing::debug!(path = %String::from_utf8_lossy(path), "removing what is unfinished");
+            orphans::remove(self, path)?;
         }
         Ok(())
     }

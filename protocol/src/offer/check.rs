@@ -1,6 +1,6 @@
-//! What always holds between two events. Asserted in debug builds.
+//! What always holds between two events. Asserted after each one in debug builds and tests.
 
-#![cfg(debug_assertions)]
+#![cfg(any(debug_assertions, test))]
 
 use super::{
     AttemptId, Engine, Loss,
@@ -23,7 +23,7 @@ impl Engine {
     }
 
     /// Asserts the invariants.
-    pub fn check(&self, now: Time) {
+    pub(super) fn check(&self, now: Time) {
         for job in self.jobs.iter() {
             self.check_job(job);
         }

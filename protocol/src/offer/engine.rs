@@ -91,7 +91,7 @@ pub struct Engine {
     /// Bids that are still to be answered before the event is over.
     pub(super) loose: Vec<Bid>,
     woken: Option<Time>,
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, test))]
     pub(super) events: u64,
 }
 
@@ -111,7 +111,7 @@ impl Engine {
             alarms: Alarms::default(),
             loose: Vec::new(),
             woken: None,
-            #[cfg(debug_assertions)]
+            #[cfg(any(debug_assertions, test))]
             events: 0,
         }
     }
@@ -145,7 +145,7 @@ impl Engine {
             self.ring(turn, alarm);
         }
         self.settle(turn);
-        #[cfg(debug_assertions)]
+        #[cfg(any(debug_assertions, test))]
         self.check_some(now);
     }
 

@@ -29,6 +29,21 @@ fn a_chain_goes_from_left_to_right() {
 }
 
 #[test]
+fn a_small_drawing_is_written_like_this() {
+    let mut waiting = term(2, &[1]);
+    (waiting.state, waiting.want) = (State::Ready, None);
+    let svg = draw(&[term(1, &[]), waiting], link).svg.0;
+    let golden = [
+        r##"<svg class="drawing" xmlns="http://www.w3.org/2000/svg" width="456" height="54" viewBox="0 0 456 54" role="group" aria-label="Pipeline of 2 terms">"##,
+        r##"<path class="edge from-ok" d="M208 27H248"/>"##,
+        r##"<a href="/step/1"><g class="box s-ok" transform="translate(12 12)"><title>term 1: ok</title><rect width="196" height="30" rx="7"/><use href="#i-ok" x="9" y="8" width="14" height="14"/><text x="30" y="19">term 1</text></g></a>"##,
+        r##"<g class="box s-ready" transform="translate(248 12)"><title>term 2: ready</title><rect width="196" height="30" rx="7"/><use href="#i-ready" x="9" y="8" width="14" height="14"/><text x="30" y="19">term 2</text></g>"##,
+        "</svg>",
+    ];
+    assert_eq!(svg.lines().collect::<Vec<_>>(), golden);
+}
+
+#[test]
 fn a_line_that_follows_from_others_is_left_out() {
     let layout = Layout::of(&[term(1, &[]), term(2, &[1]), term(3, &[1, 2])]);
     let ends: Vec<_> = layout.edges.iter().map(|e| (e.from, e.to)).collect();

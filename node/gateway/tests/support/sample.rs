@@ -16,6 +16,12 @@ use caravan_protocol::{
     },
 };
 
+mod shapes;
+mod words;
+
+use shapes::{SHAPES, Shape};
+use words::{FAILED_LOG, package_log, recipe};
+
 /// A fixed moment: 2026-11-22 18:00 UTC.
 pub(crate) const NOW_MS: u64 = 1_795_370_400_000;
 
@@ -34,17 +40,6 @@ fn platform(text: &str) -> Platform {
 /// The id of a run of the sample.
 pub(crate) fn run_id(name: &str) -> RunId {
     RunId::from_bytes(bytes(name))
-}
-
-/// How a run of the sample is to look.
-struct Shape {
-    name: &'static str,
-    project: &'static str,
-    branch: &'static str,
-    title: &'static str,
-    state: State,
-    age_ms: u64,
-    took_ms: u64,
 }
 
 const PACKAGES: [(&str, &[&str]); 12] = [
@@ -261,23 +256,6 @@ fn add_variant(made: &mut Made, name: &str, at: usize, state: State) {
     });
 }
 
-fn recipe(variant: &str) -> String {
-    format!(
-        "git clone --branch main https://github.com/mirage/hello && cd hello\n\
-         git checkout 2f9d0c1b7e\n\
-         cat > ../Dockerfile <<'END-OF-DOCKERFILE'\n\
-         # {variant}\n\
-         FROM debian:12\n\
-         WORKDIR /src\n\
-         RUN opam repository set-url default https://opam.ocaml.org\n\
-         COPY --chown=1000:1000 . /src\n\
-         RUN opam install --deps-only --with-test -y .\n\
-         RUN opam exec -- dune build @install @check @runtest && rm -rf _build\n\
-         END-OF-DOCKERFILE\n\
-         docker build -f ../Dockerfile .\n"
-    )
-}
-
 fn run(shape: &Shape) -> RunView {
     let Made { policy, steps } = make(shape.state);
     let started = NOW_MS - shape.age_ms;
@@ -313,119 +291,6 @@ fn run(shape: &Shape) -> RunView {
         steps,
     }
 }
-
-const HELLO: &str = "https://github.com/mirage/hello";
-
-const SHAPES: [Shape; 12] = [
-    Shape {
-        name: "running",
-        project: HELLO,
-        branch: "main",
-        title: "Read configuration from XDG directories",
-        state: State::Running,
-        age_ms: 74_000,
-        took_ms: 0,
-    },
-    Shape {
-        name: "failed",
-        project: HELLO,
-        branch: "feature/unicode-paths",
-        title: "Normalise paths before they are compared",
-        state: State::Failed,
-        age_ms: 520_000,
-        took_ms: 231_000,
-    },
-    Shape {
-        name: "ok",
-        project: "https://github.com/dbuenzli/astring.git",
-        branch: "master",
-        title: "Release 0.8.6",
-        state: State::Ok,
-        age_ms: 3_900_000,
-        took_ms: 48_200,
-    },
-    Shape {
-        name: "failed-2",
-        project: "https://gitlab.com/nomadic-labs/data-encoding",
-        branch: "main",
-        title: "Binary reader: refuse trailing bytes (this used to be silently accepted by the streaming reader)",
-        state: State::Failed,
-        age_ms: 5_200_000,
-        took_ms: 412_000,
-    },
-    Shape {
-        name: "blocked",
-        project: "https://github.com/ocaml/dune",
-        branch: "main",
-        title: "",
-        state: State::Blocked,
-        age_ms: 3_000,
-        took_ms: 0,
-    },
-    Shape {
-        name: "local",
-        project: "/home/ann/src/calendar",
-        branch: "HEAD",
-        title: "wip: week numbers",
-        state: State::Ok,
-        age_ms: 9_000_000,
-        took_ms: 6_100,
-    },
-    Shape {
-        name: "cancelled",
-        project: HELLO,
-        branch: "main",
-        title: "Read configuration",
-        state: State::Cancelled,
-        age_ms: 9_900_000,
-        took_ms: 31_000,
-    },
-    Shape {
-        name: "h1",
-        project: HELLO,
-        branch: "main",
-        title: "Document the exit codes",
-        state: State::Ok,
-        age_ms: 86_500_000,
-        took_ms: 95_000,
-    },
-    Shape {
-        name: "h2",
-        project: HELLO,
-        branch: "main",
-        title: "Fix the build with OCaml 5.4",
-        state: State::Ok,
-        age_ms: 99_000_000,
-        took_ms: 143_000,
-    },
-    Shape {
-        name: "h3",
-        project: HELLO,
-        branch: "feature/unicode-paths",
-        title: "Add tests of composed and decomposed names",
-        state: State::Failed,
-        age_ms: 120_000_000,
-        took_ms: 190_000,
-    },
-    Shape {
-        name: "h4",
-        project: HELLO,
-        branch: "main",
-        title: "Start a changelog",
-        state: State::Ok,
-        age_ms: 190_000_000,
-        took_ms: 61_000,
-    },
-    Shape {
-        name: "h5",
-        project: HELLO,
-        branch: "main",
-        title: "Import",
-        state: State::Ok,
-        age_ms: 250_000_000,
-        took_ms: 120_000,
-    },
-];
 
 fn member(
     name: &str,
@@ -526,45 +391,6 @@ pub(crate) fn snapshot() -> Snapshot {
         running: 3,
         slots: 4,
     }
-}
-
-/// The log of a test that fails, with the colours that dune and alcotest give it.
-pub(crate) const FAILED_LOG: &str = "\x1b[1;34m$ opam exec -- dune build @install @check @runtest\x1b[0m\n\
-    \x1b[2mEntering directory '/src'\x1b[0m\n\
-    Building 12%\rBuilding 57%\rBuilding 100%\n\
-    \x1b[1mFile \"test/dune\", line 2, characters 7-11\x1b[0m:\n\
-    2 |  (name paths)\n\
-    \x20          \x1b[1;31m^^^^^\x1b[0m\n\
-    Testing `\x1b[1mpaths\x1b[0m'.\n\
-    This run has ID `K3WQ9ZP1'.\n\
-    \n\
-    \x20 \x1b[32m[OK]\x1b[0m          split             0   root.\n\
-    \x20 \x1b[32m[OK]\x1b[0m          split             1   relative.\n\
-    \x20 \x1b[32m[OK]\x1b[0m          join              0   empty.\n\
-    > \x1b[31m[FAIL]\x1b[0m        normalise         0   composed.\n\
-    \x20 \x1b[31m[FAIL]\x1b[0m        normalise         1   decomposed.\n\
-    \n\
-    \x1b[31m[FAIL]\x1b[0m normalise         0   composed.\n\
-    ASSERT \x1b[4mcomposed and decomposed names are equal\x1b[0m\n\
-    \x1b[31mFAIL composed and decomposed names are equal\x1b[0m\n\n\
-    \x20  Expected: `\x1b[32m\"caf\u{e9}/menu\"\x1b[0m'\n\
-    \x20  Received: `\x1b[31m\"cafe\u{301}/menu\"\x1b[0m'\n\n\
-    Raised at Alcotest_engine__Test.check in file \"src/alcotest-engine/test.ml\", lines 216-226, characters 4-19\n\
-    Called from Dune__exe__Paths.composed in file \"test/paths.ml\", line 31, characters 2-60\n\n\
-    Logs saved to `/src/_build/default/test/_build/_tests/paths/normalise.000.output'.\n\
-    \x1b[38;5;208m3 of 48 tests failed\x1b[0m in 0.412s.\n\
-    \x1b[1;31mError\x1b[0m: dune build @runtest exited with code 1\n";
-
-fn package_log(label: &str) -> String {
-    format!(
-        "\x1b[1;34m$ opam install -y {label}\x1b[0m\n\
-         The following actions will be performed:\n\
-         \x1b[36m===\x1b[0m install 1 package\n\
-         \x20 \x1b[32m\u{2217}\x1b[0m {label}\n\n\
-         <><> Processing actions <><><><><><><><><><><><><><><><><><><><><><><><><><><>\n\
-         \u{2b07} retrieved {label}  (cached)\n\
-         [{label}: dune build 1/3]\r[{label}: dune build 2/3]\r\x1b[K\u{2217} installed {label}\nDone.\n"
-    )
 }
 
 /// The sample with its logs.

@@ -57,8 +57,7 @@ impl Actor {
     pub(super) fn say_hello(&mut self, peer: PeerId, node: NodeId) {
         // Whoever answers at an address may be anyone; only members hear of members.
         let known = self.roster.member(node, stamp()).is_some();
-        let here = self.is_here(peer);
-        let greeting = Greeting::Hello(self.hello(known, here));
+        let greeting = Greeting::Hello(self.hello(peer, known));
         match greeting.encode() {
             Ok(bytes) => {
                 let id = self.swarm.behaviour_mut().admit.send_request(&peer, bytes);
@@ -68,16 +67,16 @@ impl Actor {
         }
     }
 
-    fn hello(&self, with_contacts: bool, peer_is_here: bool) -> Hello {
+    fn hello(&self, peer: PeerId, with_contacts: bool) -> Hello {
         let contacts = if with_contacts {
             self.shared_contacts()
         } else {
             Vec::new()
         };
         Hello {
-            boot: self.boot,
+            meeting: self.peers.get(&peer).map_or(0, |entry| entry.meeting),
             cert: self.cert.clone(),
-            addresses: self.own_addresses(peer_is_here),
+            addresses: self.own_addresses(self.is_here(peer)),
             contacts,
         }
     }
@@ -132,12 +131,12 @@ impl Actor {
         match Greeting::decode(request) {
             Ok(Greeting::Hello(hello)) => match self.check_hello(peer, &hello) {
                 Ok(cert) => {
-                    let here = self.is_here(peer);
-                    let answer = Answer::Hello(self.hello(true, here));
                     // First the gate opens, then the other side is told that it has.
-                    self.admitted(peer, hello.boot, cert);
-                    self.learn_from(peer, &hello);
-                    self.reply(channel, &answer);
+                    if self.admitted(peer, hello.meeting, cert) {
+                        self.learn_from(peer, &hello);
+                        let answer = Answer::Hello(self.hello(peer, true));
+                        self.reply(channel, &answer);
+                    }
                 }
                 Err(reason) => self.reply(channel, &Answer::Unwelcome(reason)),
             },
@@ -156,8 +155,9 @@ impl Actor {
         match Answer::decode(response) {
             Ok(Answer::Hello(hello)) => match self.check_hello(peer, &hello) {
                 Ok(cert) => {
-                    self.admitted(peer, hello.boot, cert);
-                    self.learn_from(peer, &hello);
+                    if self.admitted(peer, hello.meeting, cert) {
+                        self.learn_from(peer, &hello);
+                    }
                 }
                 Err(reason) => self.send_away(peer, &reason),
             },

@@ -27,10 +27,11 @@ impl Actor {
         let now = Instant::now();
         let dialled = point.is_dialer();
         let address = point.get_remote_address().clone();
-        let entry = self
-            .peers
-            .entry(peer)
-            .or_insert_with(|| Peer::new(node, dialled, now));
+        let next = &mut self.next_meeting;
+        let entry = self.peers.entry(peer).or_insert_with(|| {
+            *next += 1;
+            Peer::new(node, *next, dialled, now)
+        });
         entry.connections.insert(id, address.clone());
         if let Standing::Stranger { dialled: known, .. } = &mut entry.standing {
             *known |= dialled;
@@ -66,21 +67,24 @@ impl Actor {
         self.emit(Event::Down { node });
     }
 
-    /// The peer's certificate holds: it is a member from now on, or still.
-    pub(super) fn admitted(&mut self, peer: PeerId, boot: u64, cert: NodeCert) {
+    /// The peer's certificate holds: it is a member from now on, or still. Whether it stays.
+    pub(super) fn admitted(&mut self, peer: PeerId, meeting: u64, cert: NodeCert) -> bool {
         let now = Instant::now();
-        let Some(entry) = self.peers.get_mut(&peer) else {
-            return;
+        let Some(entry) = self.peers.get_mut(&peer).filter(|entry| !entry.leaving) else {
+            return false;
         };
         let node = entry.node;
         match entry.standing {
-            Standing::Member { boot: known } if known == boot => return,
-            // It was started anew before its end was noticed. Everything that was said belongs to
-            // its former life, so both sides begin again; it dials once more.
-            Standing::Member { .. } => return self.close(peer, "it was started anew"),
+            Standing::Member { meeting: known } if known == meeting => return true,
+            // It was started anew, or has noticed sooner that the connection was lost. What was
+            // agreed before, who listens for what above all, is gone on its side: both begin again.
+            Standing::Member { .. } => {
+                self.close(peer, "it has begun a new meeting");
+                return false;
+            }
             Standing::Stranger { .. } => {}
         }
-        entry.standing = Standing::Member { boot };
+        entry.standing = Standing::Member { meeting };
         let held = std::mem::take(&mut entry.held);
         self.swarm.behaviour_mut().members.admit(peer);
         self.book.reached(node, now);
@@ -89,12 +93,13 @@ impl Actor {
             self.bulk_asked(peer, stream);
         }
         self.show();
+        true
     }
 
     /// Closes all connections with a peer. What still comes over them is not heard.
     pub(super) fn close(&mut self, peer: PeerId, why: &str) {
         tracing::debug!(%peer, why, "connections are closed");
-        eprintln!("CLOSE {why}");
+
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.leaving = true;
         }
@@ -145,7 +150,7 @@ impl Actor {
                 let quiet = now.saturating_duration_since(entry.alive);
                 if quiet > self.timing.ping_answer {
                     tracing::debug!(peer = %event.peer, %failure, "no sign of life");
-                    eprintln!("PING {failure}");
+
                     self.swarm.close_connection(event.connection);
                 }
             }

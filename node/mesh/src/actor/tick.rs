@@ -84,8 +84,21 @@ impl Actor {
         let here = |peer: &PeerId| {
             peers.get(peer).is_some_and(Peer::is_member) || node_of(peer) == Some(me)
         };
-        for address in self.book.due_seeds(Instant::now(), here) {
-            self.dial(DialOpts::from(address));
+        for (address, expected) in self.book.due_seeds(Instant::now(), here) {
+            let Some(peer) = expected else {
+                self.dial(DialOpts::unknown_peer_id().address(address).build());
+                continue;
+            };
+            // One dial at a time goes to a peer, so it has to try all that is known.
+            let mut addresses = vec![address];
+            if let Some(node) = node_of(&peer) {
+                addresses.extend_from_slice(self.book.addresses(node));
+            }
+            let opts = DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(addresses)
+                .build();
+            self.dial(opts);
         }
     }
 }

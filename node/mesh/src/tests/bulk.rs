@@ -283,4 +283,5 @@ async fn shutdown_ends_a_fetch() {
         !matches!(&fetched, Ok(fetched) if fetched.missing.is_empty()),
         "{fetched:?}"
     );
+    drop(hold);
 }

@@ -19,7 +19,7 @@ async fn heard(node: &mut Node) -> (caravan_protocol::ids::NodeId, Platform, Vec
 }
 
 /// Publishes until it is heard: a subscription may still be on its way.
-async fn publish_until_heard(from: &Node, to: &mut Node, bytes: &[u8]) {
+pub(super) async fn publish_until_heard(from: &Node, to: &mut Node, bytes: &[u8]) {
     let mut again = tokio::time::interval(std::time::Duration::from_millis(100));
     loop {
         tokio::select! {

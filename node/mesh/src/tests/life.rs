@@ -1,6 +1,7 @@
 use std::{net, time::Duration};
 
 use super::{
+    gossip::publish_until_heard,
     kit::{Kit, QUIC, TCP, key, soon},
     relay::Relay,
 };
@@ -25,6 +26,8 @@ async fn silent_peer_is_noticed(transport: &'static str) {
     // They know each other's true addresses by now and do without the relay.
     a.up(b.id).await;
     b.up(a.id).await;
+    publish_until_heard(&a, &mut b, b"from a").await;
+    publish_until_heard(&b, &mut a, b"from b").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

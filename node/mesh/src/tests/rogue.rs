@@ -110,7 +110,7 @@ impl Rogue {
     /// Says hello with any certificate; the answer.
     pub(super) async fn hello(&mut self, cert: Signed<NodeCert>) -> Answer {
         let hello = Hello {
-            boot: 1,
+            meeting: 1,
             cert,
             addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned(), "nonsense".to_owned()],
             contacts: Vec::new(),

@@ -177,8 +177,14 @@ fn files_that_nothing_names_are_found_and_removed() {
     let orphans = kinds(|store, _| {
         write(&store.dir().join("objects"), "00/junk", b"1");
         write(&store.dir().join("objects"), "junk", b"1");
+        write(&store.dir().join("layers"), "junk/file", b"1");
+        write(
+            &store.dir().join("layers"),
+            &format!("{}/f", BlobId::of(b"no layer")),
+            b"1",
+        );
     });
-    assert_eq!(orphans, [Orphan, Orphan]);
+    assert_eq!(orphans, [Orphan; 4]);
 }
 
 #[test]

@@ -194,3 +194,13 @@ fn a_restarted_owner_takes_over_what_runs_for_it_since_before() {
     let out = bench.hear(3, bid(5, 7, 1));
     assert_eq!(out[1], placed(7, 4, 3), "numbers go on from there");
 }
+
+#[test]
+fn an_award_that_is_never_answered_costs_a_lease_and_no_more() {
+    let mut bench = bench(0);
+    bench.up(2);
+    bench.want(7);
+    bench.hear(2, bid(5, 7, 1));
+    assert!(!bench.after(29_999).contains(&lost(7, 1, 2, Loss::Silent)));
+    assert!(bench.after(1).contains(&lost(7, 1, 2, Loss::Silent)));
+}
