@@ -97,7 +97,7 @@ fn unexpected() -> CliError {
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<ExitCode, CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| CliError::node(&error))?;
-    println!("{text}");
+    say!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 

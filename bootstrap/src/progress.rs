@@ -59,6 +59,9 @@ impl Progress {
         }
         if !self.begun && !run.commit.is_empty() {
             self.begun = true;
+            for note in &run.notes {
+                self.line(&format!("note: {note}"));
+            }
             self.line(&format!(
                 "{} {} {} {}",
                 run.project,

@@ -66,7 +66,7 @@ fn table(head: &[&str], rows: &[Vec<String>]) {
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        say!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     print(head.to_vec());
     for row in rows {
@@ -83,7 +83,7 @@ pub(crate) fn verdict(run: &RunView) {
             return;
         }
     }
-    println!();
+    say!();
     variants(run);
     let failed = run
         .policy
@@ -93,40 +93,40 @@ pub(crate) fn verdict(run: &RunView) {
     for variant in failed {
         failure(variant);
     }
-    println!();
+    say!();
     let all = run.steps.len();
     let took = run
         .finished
         .map_or(0, |end| end.as_ms().saturating_sub(run.started.as_ms()));
     if run.executed == 0 && all > 0 {
-        println!(
+        say!(
             "nothing had to be done: all {all} steps were there already ({})",
             duration(took)
         );
     } else {
-        println!(
+        say!(
             "{} of {all} steps were run, the others were there already ({})",
             run.executed,
             duration(took)
         );
     }
-    println!("run {}", run.id.fmt_short());
+    say!("run {}", run.id.fmt_short());
 }
 
 fn failure(variant: &VariantView) {
-    println!("\n✗ {}", variant.name);
+    say!("\n✗ {}", variant.name);
     for line in variant
         .message
         .as_deref()
         .unwrap_or("it failed and says nothing")
         .lines()
     {
-        println!("  {}", plain(line));
+        say!("  {}", plain(line));
     }
     if let Some(recipe) = &variant.recipe {
-        println!("\n  to do the same by hand:");
+        say!("\n  to do the same by hand:");
         for line in recipe.lines() {
-            println!("    {line}");
+            say!("    {line}");
         }
     }
 }
@@ -173,15 +173,15 @@ fn variants(run: &RunView) {
 
 /// One run with its steps.
 pub(crate) fn run(run: &RunView) {
-    println!("run      {}", run.id);
-    println!("project  {}", run.project);
-    println!(
+    say!("run      {}", run.id);
+    say!("project  {}", run.project);
+    say!(
         "commit   {} {} {}",
         run.branch,
         run.commit,
         plain(&run.title)
     );
-    println!(
+    say!(
         "state    {}{}",
         run.state.word(),
         run.message
@@ -189,9 +189,9 @@ pub(crate) fn run(run: &RunView) {
             .map(|m| format!(": {}", plain(m)))
             .unwrap_or_default()
     );
-    println!("started  {}\n", date(run.started));
+    say!("started  {}\n", date(run.started));
     variants(run);
-    println!();
+    say!();
     let row = |step: &StepView| {
         vec![
             step.want.0.to_string(),
@@ -256,12 +256,12 @@ pub(crate) fn runs(snapshot: &Snapshot) {
 
 /// A node and its mesh.
 pub(crate) fn status(snapshot: &Snapshot) {
-    println!("node     {}", snapshot.node);
-    println!("mesh     {}", snapshot.mesh);
-    println!("version  {}", snapshot.version);
-    println!("started  {} UTC", date(snapshot.started));
-    println!("running  {} of {} slots", snapshot.running, snapshot.slots);
-    println!(
+    say!("node     {}", snapshot.node);
+    say!("mesh     {}", snapshot.mesh);
+    say!("version  {}", snapshot.version);
+    say!("started  {} UTC", date(snapshot.started));
+    say!("running  {} of {} slots", snapshot.running, snapshot.slots);
+    say!(
         "work     {} executed, {} from claims, {} by other nodes, {} infrastructure failures\n",
         snapshot.counters.executed,
         snapshot.counters.cached,
@@ -269,7 +269,7 @@ pub(crate) fn status(snapshot: &Snapshot) {
         snapshot.counters.infra
     );
     store(&snapshot.store);
-    println!();
+    say!();
     let rows: Vec<_> = snapshot
         .nodes
         .iter()
@@ -290,7 +290,7 @@ pub(crate) fn status(snapshot: &Snapshot) {
         })
         .collect();
     table(&["NODE", "STATE", "OPERATOR", "TIER", "PLATFORMS"], &rows);
-    println!();
+    say!();
     let rows: Vec<_> = snapshot
         .seats
         .iter()
@@ -308,7 +308,7 @@ pub(crate) fn status(snapshot: &Snapshot) {
 
 /// What the store holds.
 pub(crate) fn store(stat: &StoreView) {
-    println!(
+    say!(
         "store    {} blobs, {}, {} mountable layers, {} claims",
         stat.blobs,
         bytes(stat.bytes),
@@ -320,30 +320,30 @@ pub(crate) fn store(stat: &StoreView) {
 /// What a check found.
 pub(crate) fn checked(checked: &Checked, heal: bool) {
     for finding in &checked.findings {
-        println!("{finding}");
+        say!("{finding}");
     }
     let word = if checked.clean {
         "the store is whole"
     } else {
         "the store is damaged"
     };
-    println!("{} objects and layers read: {word}", checked.checked);
+    say!("{} objects and layers read: {word}", checked.checked);
     if heal {
-        println!(
+        say!(
             "{} damaged things forgotten; they are made or fetched again when wanted",
             checked.forgotten
         );
     } else if !checked.clean {
-        println!("`caravan store check --heal` forgets what is damaged");
+        say!("`caravan store check --heal` forgets what is damaged");
     }
 }
 
 /// Bases with what they were made from.
 pub(crate) fn bases(bases: &[Base]) {
     for base in bases {
-        println!("{} on {}, tree {}", base.name, base.platform, base.tree);
+        say!("{} on {}, tree {}", base.name, base.platform, base.tree);
         for (name, value) in &base.facts {
-            println!("  {name} {value}");
+            say!("  {name} {value}");
         }
     }
 }

@@ -24,9 +24,12 @@ mod fetched;
 mod step;
 mod words;
 
-/// First host uid of the ids that jobs run under; each slot has 65,536 of its own.
+/// First host uid of the ids that jobs run under; each slot has 65,536 of its own, and two nodes on
+/// one machine hardly ever the same.
 const ID_BASE: u32 = 2_000_000_000;
 const IDS_PER_JOB: u32 = 65_536;
+const SLOTS_MAX: u32 = 1024;
+const NODES_APART: u32 = 32;
 
 /// How an attempt ended here.
 #[derive(Debug, Clone)]
@@ -113,8 +116,10 @@ impl Builder {
         tag: String,
         slots: u32,
     ) -> Self {
-        let ids = (0..slots.clamp(1, 1024))
-            .map(|slot| ID_BASE + slot * IDS_PER_JOB)
+        let place = u32::from(BlobId::of(tag.as_bytes()).as_bytes()[0]) % NODES_APART;
+        let first = ID_BASE + place * SLOTS_MAX * IDS_PER_JOB;
+        let ids = (0..slots.clamp(1, SLOTS_MAX))
+            .map(|slot| first + slot * IDS_PER_JOB)
             .collect();
         Self {
             store,

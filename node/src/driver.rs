@@ -40,6 +40,7 @@ mod market;
 mod members;
 mod outcome;
 mod publish;
+mod questions;
 mod runs;
 mod subject;
 
@@ -194,6 +195,7 @@ impl Driver {
         let stop = self.shared.tasks.stopping();
         let mut publish = tokio::time::interval(publish::PERIOD);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut renewal = tokio::time::interval(members::RENEWAL);
         let mut tick = tokio::time::interval(publish::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -215,6 +217,7 @@ impl Driver {
                     self.wake = None;
                     self.market(offer::Event::Tick);
                 }
+                _ = renewal.tick() => self.renew(),
                 _ = publish.tick(), if self.changed => self.publish(),
                 _ = tick.tick(), if !self.attempts.is_empty() || !self.jobs.is_empty() => self.changed = true,
             }

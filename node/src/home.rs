@@ -135,7 +135,11 @@ impl Home {
             match roster.admit(&signed, now) {
                 Ok(admitted) if admitted.node == own => cert = Some(signed),
                 Ok(_) => certs.push(signed),
-                Err(refused) => tracing::debug!(%refused, "a kept certificate is no longer good"),
+                Err(refused) => {
+                    tracing::debug!(%refused, "a kept certificate is no longer good");
+                    // What its node said before still counts.
+                    let _ = roster.recall(&signed);
+                }
             }
         }
         for (name, _) in self.store.records("revoked")? {
@@ -251,8 +255,13 @@ impl Home {
         Ok(genesis)
     }
 
-    /// The founding node certifies itself at each start.
-    fn renew(&self, roster: &Roster, operator: &str, now: Stamp) -> Result<(), HomeError> {
+    /// The founding node certifies itself: at each start, and again before a certificate ends.
+    pub fn renew(
+        &self,
+        roster: &Roster,
+        operator: &str,
+        now: Stamp,
+    ) -> Result<Signed<NodeCert>, HomeError> {
         let cert = NodeCert {
             mesh: roster.mesh(),
             node: self.key.node(),
@@ -263,7 +272,9 @@ impl Home {
             not_before: Stamp::from_ms(now.as_ms().saturating_sub(120_000)),
             expires: now.after(Duration::from_millis(limits::CERT_LIFE_MS - 120_000)),
         };
-        self.keep_cert(&cert, &Signed::sign(&self.key, &cert)?)
+        let signed = Signed::sign(&self.key, &cert)?;
+        self.keep_cert(&cert, &signed)?;
+        Ok(signed)
     }
 }
 

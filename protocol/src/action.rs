@@ -1,7 +1,6 @@
 //! Actions: the one kind of work. An action is a stack of layers in, one command in a sandbox (or
 //! one declared fetch), one layer out, all named by content. Its key is the BLAKE3 hash of all
-//! its inputs; what only steers how it is run (limits, where a source may be found) is beside the
-//! key, never in it.
+//! its inputs; what only says where a source may be found is beside the key, never in it.
 
 use std::{fmt, str::FromStr};
 
@@ -102,7 +101,7 @@ pub struct Checksum {
 /// Hash functions that opam files use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ChecksumKind {
-    /// MD5: names old archives; never trusted alone for anything but opam's own check.
+    /// MD5: all that some old archives are named by.
     Md5,
     /// SHA-256.
     Sha256,
@@ -210,8 +209,7 @@ pub enum Work {
     Fetch(Fetch),
 }
 
-/// Bounds on one attempt. They can only make an attempt fail as infrastructure or by a limit that
-/// the log names, so they are not part of the key.
+/// Bounds on one attempt. Reaching one is a failure like any other, so they are part of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Wall clock, milliseconds.
@@ -244,7 +242,7 @@ pub struct Action {
     pub domain: TrustDomain,
     /// What is done.
     pub work: Work,
-    /// Bounds; beside the key.
+    /// Bounds; part of the key of a command.
     pub limits: Limits,
     /// Where a fetch may look for each of its files, in their order; beside the key.
     pub sources: Vec<Vec<Source>>,
@@ -272,6 +270,7 @@ struct Keyed<'a> {
     platform: Option<&'a Platform>,
     domain: Option<&'a TrustDomain>,
     work: &'a Work,
+    limits: Option<&'a Limits>,
 }
 
 impl Action {
@@ -286,6 +285,7 @@ impl Action {
             platform: own.then_some(&self.platform),
             domain: own.then_some(&self.domain),
             work: &self.work,
+            limits: own.then_some(&self.limits),
         };
         let bytes = codec::encode::<{ limits::ACTION_BYTES_MAX }>(&keyed)?;
         let mut hasher = blake3::Hasher::new();

@@ -311,8 +311,44 @@ impl Roster {
         Ok(cert)
     }
 
+    /// Remembers a node that was a member once. It may not speak any more, but what it said while
+    /// it might is still its word.
+    pub fn recall(&mut self, cert: &Signed<NodeCert>) -> Result<(), Refused> {
+        let cert = self.read(cert)?;
+        let known = self.certs.get(&cert.node);
+        if known.is_none_or(|known| known.expires <= cert.expires) {
+            self.certs.insert(cert.node, cert);
+        }
+        Ok(())
+    }
+
+    /// The certificate under which a node's claims count, even if it has expired since. A revoked
+    /// node's never do.
+    #[must_use]
+    pub fn vouches(&self, node: NodeId) -> Option<&NodeCert> {
+        self.certs.get(&node)
+    }
+
     /// What [`Roster::admit`] checks, without taking the node in.
     pub fn check(&self, cert: &Signed<NodeCert>, now: Stamp) -> Result<NodeCert, Refused> {
+        let cert = self.read(cert)?;
+        let expired = |reason| {
+            Err(Refused::Expired {
+                node: cert.node,
+                reason,
+            })
+        };
+        if now < cert.not_before {
+            return expired("its certificate is not valid yet; compare the two machines' clocks");
+        }
+        if now >= cert.expires {
+            return expired("its certificate has expired; join again");
+        }
+        Ok(cert)
+    }
+
+    /// A certificate as the council signed it, whatever its dates.
+    fn read(&self, cert: &Signed<NodeCert>) -> Result<NodeCert, Refused> {
         if cert.signer() != self.genesis.founder {
             return Err(Refused::NotCouncil {
                 signer: cert.signer(),
@@ -333,12 +369,6 @@ impl Roster {
         }
         if cert.expires.as_ms().saturating_sub(cert.not_before.as_ms()) > limits::CERT_LIFE_MS {
             return expired("its certificate is valid for longer than certificates may be");
-        }
-        if now < cert.not_before {
-            return expired("its certificate is not valid yet; compare the two machines' clocks");
-        }
-        if now >= cert.expires {
-            return expired("its certificate has expired; join again");
         }
         Ok(cert)
     }

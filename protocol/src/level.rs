@@ -1,7 +1,10 @@
 //! Levels: what claims add up to. Trust is asked here, when a result is about to be used, and is
 //! never a property of the cache.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,13 +61,11 @@ pub struct Judgement<'a> {
 /// counts once whatever number of nodes it runs.
 #[must_use]
 pub fn judge(claims: &[Vouched], me: NodeId) -> Option<Judgement<'_>> {
+    let claims = newest(claims);
     let mut best: Option<Judgement<'_>> = None;
     let mut contested = false;
-    for vouched in claims
-        .iter()
-        .filter(|vouched| vouched.claim.verdict != Verdict::Infra)
-    {
-        let level = level_of(claims, vouched, me);
+    for &vouched in &claims {
+        let level = level_of(&claims, vouched, me);
         let Some(held) = &best else {
             best = Some(Judgement { level, vouched });
             continue;
@@ -73,17 +74,50 @@ pub fn judge(claims: &[Vouched], me: NodeId) -> Option<Judgement<'_>> {
             if rank(vouched, me) < rank(held.vouched, me) {
                 best = Some(Judgement { level, vouched });
             }
-        } else if (level, own(vouched, me)) > (held.level, own(held.vouched, me)) {
-            contested = false;
-            best = Some(Judgement { level, vouched });
-        } else if (level, own(vouched, me)) == (held.level, own(held.vouched, me)) {
-            contested = true;
+        } else {
+            let (new, old) = (
+                strength(level, vouched, me),
+                strength(held.level, held.vouched, me),
+            );
+            if new > old {
+                contested = false;
+                best = Some(Judgement { level, vouched });
+            } else if new == old {
+                contested = true;
+            }
         }
     }
     best.filter(|_| !contested)
 }
 
-fn level_of(claims: &[Vouched], vouched: &Vouched, me: NodeId) -> Level {
+/// Each node's last word: one that ran an action again, after a flaky failure say, has changed its
+/// mind. Infrastructure failures are no word at all.
+fn newest(claims: &[Vouched]) -> Vec<&Vouched> {
+    let final_ones = claims
+        .iter()
+        .filter(|vouched| vouched.claim.verdict != Verdict::Infra);
+    let mut last: BTreeMap<NodeId, &Vouched> = BTreeMap::new();
+    for vouched in final_ones {
+        let known = last.entry(vouched.cert.node).or_insert(vouched);
+        if vouched.claim.started >= known.claim.started {
+            *known = vouched;
+        }
+    }
+    last.into_values().collect()
+}
+
+/// What goes before what where claims contradict each other: confirmation first, then what this
+/// node saw itself, then another's word.
+fn strength(level: Level, vouched: &Vouched, me: NodeId) -> u8 {
+    match level {
+        Level::Precious => 3,
+        Level::Confirmed => 2,
+        _ if own(vouched, me) => 1,
+        Level::Local | Level::Claimed => 0,
+    }
+}
+
+fn level_of(claims: &[&Vouched], vouched: &Vouched, me: NodeId) -> Level {
     let with = || claims.iter().filter(|other| agree(other, vouched));
     let operators: BTreeSet<&str> = with().map(|other| other.cert.operator.as_str()).collect();
     if operators.len() >= 2 || with().any(|other| other.cert.tier >= Tier::Trusted) {
@@ -194,6 +228,23 @@ mod tests {
             level(&[liar.clone(), ann.clone(), bob]),
             Some((Level::Confirmed, 2))
         );
-        assert_eq!(level(&[liar, own, ann]), Some((Level::Confirmed, ME)));
+        assert_eq!(
+            level(&[liar.clone(), own.clone(), ann]),
+            Some((Level::Confirmed, ME))
+        );
+        let alone = level(&[liar, own.clone()]);
+        assert_eq!(
+            alone,
+            Some((Level::Local, ME)),
+            "a stranger's word went before our own"
+        );
+        let mut flaky = own.clone();
+        flaky.claim.verdict = Fail;
+        flaky.claim.started = Stamp::from_ms(0);
+        assert_eq!(
+            level(&[own, flaky]),
+            Some((Level::Local, ME)),
+            "the older word won"
+        );
     }
 }

@@ -35,6 +35,8 @@ pub struct ProjectHead {
     pub commit: String,
     /// First line of the commit's message.
     pub title: String,
+    /// What its user should know, such as changes that are not committed.
+    pub notes: Vec<String>,
     /// All files of the commit.
     pub tree: TreeId,
     /// The same files, to read.
@@ -134,6 +136,8 @@ pub enum Command {
     /// Watch these opam repositories, first one first: paths, archives, git URLs, or
     /// [`DEFAULT_REPOSITORY`]. Asked again, the newer list counts.
     WatchRepositories(Vec<String>),
+    /// Watch the bases of the run. A base may take minutes to make, so nobody asks in vain.
+    WatchBases,
     /// Keep these small files of the policy's own making, before any later wish that names them.
     Provide {
         /// The tree.

@@ -111,6 +111,8 @@ pub struct StepView {
     pub level: Option<Level>,
     /// Whether the result was there before.
     pub cached: bool,
+    /// Whether it failed by the infrastructure and not by itself.
+    pub infra: bool,
     /// The attempt at hand, from 1.
     pub attempt: u32,
     /// Wall clock so far or in all, milliseconds.
@@ -142,6 +144,8 @@ pub struct RunView {
     pub state: State,
     /// Why it could not begin or was given up.
     pub message: Option<String>,
+    /// What its user should know about it.
+    pub notes: Vec<String>,
     /// When it was asked for.
     pub started: Stamp,
     /// When it ended.

@@ -72,7 +72,7 @@ fresh_root() {
     cp -R "$work/sources" "$root/upper/home/opam/sources"
     cp -R "$2" "$root/upper/home/opam/project"
     chown -R 1000:1000 "$root/upper/home/opam"
-    theirs '' "$root" fresh_switch
+    in_root "$root" fresh_switch
 }
 
 # fresh_data: a node's directory with the base and the sources of the template, and no package.

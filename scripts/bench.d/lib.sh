@@ -62,6 +62,39 @@ processor_seconds() {
     awk '$1 == "usage_usec" { printf "%.2f", $2 / 1e6; exit } NF == 1 { printf "%.2f", $1 / 1e9; exit }' "$counter"
 }
 
+# Processor seconds of the whole machine so far.
+machine_seconds() {
+    awk -v hertz="$(getconf CLK_TCK)" '$1 == "cpu" { printf "%.2f", ($2 + $3 + $4 + $7 + $8 + $9) / hertz }' /proc/stat
+}
+
+# Waits, within bounds, until others leave the processors alone.
+quiet() {
+    waited=0
+    while [ "$waited" -lt "${BENCH_QUIET_MAX:-60}" ]; do
+        machine=$(machine_seconds)
+        sleep 1
+        awk -v a="$(machine_seconds)" -v b="$machine" 'BEGIN { exit a - b > 0.15 }' && return
+        waited=$((waited + 1))
+    done
+    say 'the machine stays busy: this sample says little'
+}
+
+# The clock of one sample: start_clock, then stop_clock FIGURE SIDE [WALL].
+start_clock() {
+    quiet
+    machine=$(machine_seconds)
+    processor=$(processor_seconds)
+    began=$(now)
+}
+stop_clock() {
+    wall=$(minus "$(now)" "$began")
+    processor=$(minus "$(processor_seconds)" "$processor")
+    others=$(minus "$(minus "$(machine_seconds)" "$machine")" "$processor")
+    wall=${3:-$wall}
+    printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$wall" "$processor" "$others" >> "$samples"
+    say "$1, $2: $wall s (processor $processor s, others' $others s)"
+}
+
 # start_node DATA: starts a node and waits until it answers.
 start_node() {
     data=$1
@@ -85,28 +118,25 @@ stop_node() {
 
 # ours FIGURE PROJECT: one `caravan ci` on the running node, as a sample.
 ours() {
-    processor=$(processor_seconds)
-    before=$(now)
+    start_clock
     supervised grouped "$caravan" --data "$data" ci --json "$2" > "$bench/$1.json" 2> "$bench/$1.log" \
         || fail "caravan ci failed; see $bench/$1.json and $bench/$1.log"
-    after=$(now)
-    sample "$1" ours "$(minus "$after" "$before")" "$(minus "$(processor_seconds)" "$processor")"
+    stop_clock "$1" ours
 }
 
-# theirs FIGURE ROOT SCRIPT: one run of the peer in the root, as a sample; no FIGURE, no sample.
-theirs() {
+# in_root ROOT SCRIPT: plain opam in the root, timed from inside.
+in_root() {
     rm -f "$bench/time"
-    processor=$(processor_seconds)
     supervised grouped unshare --mount --pid --fork --kill-child --net --ipc --uts \
-        sh "$here/scripts/bench.d/in-root.sh" "$base" "$2" "$bench/time" "$3" > "$bench/theirs.log" 2>&1 \
+        sh "$here/scripts/bench.d/in-root.sh" "$base" "$1" "$bench/time" "$2" > "$bench/theirs.log" 2>&1 \
         || fail "plain opam failed; see $bench/theirs.log"
-    [ -z "$1" ] || sample "$1" theirs "$(cat "$bench/time")" \
-        "$(minus "$(processor_seconds)" "$processor")"
 }
 
-sample() {
-    printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >> "$samples"
-    say "$1, $2: $3 s (processor $4 s)"
+# theirs FIGURE ROOT SCRIPT: one run of the peer, as a sample.
+theirs() {
+    start_clock
+    in_root "$2" "$3"
+    stop_clock "$1" theirs "$(cat "$bench/time")"
 }
 
 # figure NAME ANCHOR LIMIT: tells the median of what was sampled, beside the anchor's.
@@ -123,19 +153,21 @@ figure() {
             low = sorted[1]; high = sorted[n]
             return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
         }
-        $1 == name { n = ++count[$2]; seen[$2, 3, n] = $3 + 0; seen[$2, 4, n] = $4 + 0 }
+        $1 == name { n = ++count[$2]; seen[$2, 3, n] = $3 + 0; seen[$2, 4, n] = $4 + 0; seen[$2, 5, n] = $5 + 0 }
         END {
             if (!count["ours"] || !count["theirs"]) exit 1
-            theirs_cpu = median("theirs", 4); theirs = median("theirs", 3); theirs_low = low; theirs_high = high
-            ours_cpu = median("ours", 4); ours = median("ours", 3)
+            theirs_cpu = median("theirs", 4); theirs_others = median("theirs", 5)
+            ours_cpu = median("ours", 4); ours_others = median("ours", 5)
+            theirs = median("theirs", 3); theirs_low = low; theirs_high = high
+            ours = median("ours", 3)
             if (json == "yes") {
                 printf "{\"suite\":\"%s\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"s\",\"anchor\":\"%s\",\"anchor_value\":%.3f,\"ratio\":%.3f,\"runs\":%d}\n",
                     suite, name, ours, anchor, theirs, ours / theirs, count["ours"]
                 exit
             }
             printf "%s (%d runs, limit %s)\n", name, count["ours"], limit
-            printf "  ours    %8.3f s  (%.3f to %.3f, processor %.2f s)\n", ours, low, high, ours_cpu
-            printf "  anchor  %8.3f s  (%.3f to %.3f, processor %.2f s)  %s\n", theirs, theirs_low, theirs_high, theirs_cpu, anchor
+            printf "  ours    %8.3f s  (%.3f to %.3f, processor %.2f s, others %.2f s)\n", ours, low, high, ours_cpu, ours_others
+            printf "  anchor  %8.3f s  (%.3f to %.3f, processor %.2f s, others %.2f s)  %s\n", theirs, theirs_low, theirs_high, theirs_cpu, theirs_others, anchor
             printf "  ratio   %8.3f    difference %+.3f s\n", ours / theirs, ours - theirs
         }' "$samples" || fail "there are no samples of $1"
 }

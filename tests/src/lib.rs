@@ -3,5 +3,6 @@
 //! failure is replayed by its number. Nothing here knows how the engine works inside.
 #![warn(missing_docs)]
 
+pub mod host;
 pub mod invariants;
 pub mod sim;

@@ -112,7 +112,9 @@ async fn follow(socket: &Path, request: CiRequest, json: bool) -> Result<ExitCod
     Ok(match run.state {
         State::Ok => ExitCode::SUCCESS,
         State::Cancelled => ExitCode::from(INTERRUPTED),
-        _ if run.message.is_some() => ExitCode::from(3),
+        _ if run.message.is_some() || run.steps.values().any(|step| step.infra) => {
+            ExitCode::from(3)
+        }
         _ => ExitCode::from(FAILED),
     })
 }

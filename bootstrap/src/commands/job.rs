@@ -27,7 +27,7 @@ pub(super) fn run(data: &Path, verb: &JobVerb) -> Result<ExitCode, CliError> {
             JobVerb::Cancel { run } => {
                 let run = find_run(&snapshot, run)?;
                 ask(data, &Request::Cancel(run.id)).await?;
-                println!("cancelled {}", full(run.id));
+                say!("cancelled {}", full(run.id));
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ pub(super) fn invite(data: &Path, flags: &Invite) -> Result<ExitCode, CliError> 
     };
     match block(ask(data, &request))? {
         Reply::Invite(token) => {
-            println!("{token}");
+            say!("{token}");
             eprintln!(
                 "one machine can join with it, within 24 hours: caravan join TOKEN, then caravan node run"
             );
@@ -74,12 +74,12 @@ pub(super) fn join(data: &Path, flags: &Join) -> Result<ExitCode, CliError> {
     }
     std::fs::write(data.join("joined"), format!("{}\n", joined.roster.mesh()))
         .map_err(|error| CliError::node(&error))?;
-    println!(
+    say!(
         "joined mesh {} as node {}",
         joined.roster.mesh().fmt_short(),
         home.key.node().fmt_short()
     );
-    println!(
+    say!(
         "start the node with: caravan node run --data {}",
         data.display()
     );

@@ -53,17 +53,17 @@ fn host(config: Config) -> Result<ExitCode, CliError> {
             .await
             .map_err(|error| CliError::node(&error))?;
         let snapshot = node.handle().snapshot();
-        println!(
+        say!(
             "node {} of mesh {} in {}",
             snapshot.node.fmt_short(),
             snapshot.mesh.fmt_short(),
             data.display()
         );
         if let Some(http) = node.http() {
-            println!("pages: http://{http}/");
+            say!("pages: http://{http}/");
         }
         tokio::select! {
-            () = interrupted() => println!("stopping"),
+            () = interrupted() => say!("stopping"),
             () = node.stopping() => {}
         }
         node.shutdown().await;

@@ -100,7 +100,7 @@ impl Recipes {
     /// The shell running the recipe `name`.
     #[must_use]
     pub fn call(&self, name: &str, bound: Duration) -> Program {
-        Program::new("sh", "dash", bound)
+        Program::contained("sh", "dash", bound)
             .arg(self.0.join(name))
             .env("CARAVAN_RECIPES", &self.0)
     }

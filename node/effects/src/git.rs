@@ -118,7 +118,7 @@ pub async fn resolve(
 ) -> Result<Commit, GitError> {
     if is_url(subject) {
         let mirror = fetch(subject, name.unwrap_or("HEAD"), mirrors).await?;
-        let mut commit = find(&mirror, Some("FETCH_HEAD"))?;
+        let mut commit = find(&mirror, Some(&own_ref(name.unwrap_or("HEAD"))))?;
         commit.branch = name.unwrap_or("HEAD").to_owned();
         return Ok(commit);
     }
@@ -177,11 +177,12 @@ async fn fetch(url: &str, name: &str, mirrors: &Path) -> Result<PathBuf, GitErro
             "fetch",
             "--quiet",
             "--no-tags",
+            "--no-write-fetch-head",
             "--depth=1",
             "--",
             url,
-            name,
-        ]);
+        ])
+        .arg(format!("+{name}:{}", own_ref(name)));
     call.run().await.map_err(|source| match &source {
         ProgramError::Failed { words, .. } if words.contains("couldn't find remote ref") => {
             GitError::NoSuchRef {
@@ -194,6 +195,11 @@ async fn fetch(url: &str, name: &str, mirrors: &Path) -> Result<PathBuf, GitErro
     Ok(mirror)
 }
 
+/// The ref of the mirror that holds what `name` was at the remote.
+fn own_ref(name: &str) -> String {
+    format!("refs/caravan/{}", BlobId::of(name.as_bytes()))
+}
+
 /// git without the host's configuration, prompts or keys' passphrases.
 fn git(home: &Path) -> Program {
     Program::new("git", "git", FETCH_BOUND)
@@ -201,7 +207,14 @@ fn git(home: &Path) -> Program {
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
-        .env("HOME", home)
+        .env(
+            "HOME",
+            std::env::var_os("HOME").unwrap_or_else(|| home.into()),
+        )
+        .env(
+            "SSH_AUTH_SOCK",
+            std::env::var_os("SSH_AUTH_SOCK").unwrap_or_default(),
+        )
 }
 
 fn open(path: &Path) -> Result<Repository, GitError> {

@@ -70,16 +70,46 @@ pub struct Program {
 }
 
 impl Program {
-    /// A call of `name`, which Debian's `package` brings. It inherits only `PATH`.
+    /// A call of `name`, which Debian's `package` brings. It inherits only `PATH`, and is killed when
+    /// this process dies, however that comes about.
     #[must_use]
     pub fn new(name: &str, package: &str, bound: Duration) -> Self {
-        let mut command = Command::new(name);
+        Self::wrapped(
+            &["setpriv", "--pdeathsig", "KILL", "--", name],
+            name,
+            package,
+            bound,
+        )
+    }
+
+    /// Like [`Program::new`], for a program that starts others and mounts things: it is alone in a
+    /// process and mount namespace, so that nothing of it outlives it. Needs root.
+    #[must_use]
+    pub fn contained(name: &str, package: &str, bound: Duration) -> Self {
+        let unshare = [
+            "unshare",
+            "--pid",
+            "--mount",
+            "--mount-proc",
+            "--fork",
+            "--kill-child=KILL",
+        ];
+        let all = ["setpriv", "--pdeathsig", "KILL", "--"]
+            .iter()
+            .chain(&unshare)
+            .copied();
+        let words: Vec<&str> = all.chain(["--", name]).collect();
+        Self::wrapped(&words, name, package, bound)
+    }
+
+    fn wrapped(words: &[&str], name: &str, package: &str, bound: Duration) -> Self {
+        let path =
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .env_clear()
-            .env(
-                "PATH",
-                std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()),
-            )
+            .env("PATH", path)
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -120,6 +150,10 @@ impl Program {
             program: program.to_owned(),
             source,
         };
+        if !is_installed(&self.name) {
+            let (program, package) = (self.name, self.package);
+            return Err(ProgramError::Missing { program, package });
+        }
         let mut child = self.command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ProgramError::Missing {
                 program: self.name.clone(),
@@ -147,6 +181,11 @@ impl Program {
             words: last_lines(said, 12),
         })
     }
+}
+
+fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    name.contains('/') || std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
 }
 
 /// The last `count` non-empty lines of `text`.

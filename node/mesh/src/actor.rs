@@ -4,7 +4,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -97,7 +100,7 @@ pub(crate) struct Peer {
     held: Vec<Stream>,
     /// When it showed last that it lives.
     alive: Instant,
-    /// Bytes that bulk streams served for it have moved, and how many the last ping knew of.
+    /// Bytes that bulk streams served for it have moved, and how many the last tick knew of.
     moved: Arc<AtomicU64>,
     moved_seen: u64,
     /// Its connections are being closed.
@@ -127,6 +130,16 @@ impl Peer {
 
     const fn is_member(&self) -> bool {
         matches!(self.standing, Standing::Member { .. })
+    }
+
+    /// Whether it has shown no sign of life for longer than `patience`.
+    fn is_silent(&mut self, now: Instant, patience: Duration) -> bool {
+        let moved = self.moved.load(Ordering::Relaxed);
+        if moved != self.moved_seen {
+            self.moved_seen = moved;
+            self.alive = now;
+        }
+        now.saturating_duration_since(self.alive) > patience
     }
 
     /// Whether what it says is heard.

@@ -2,7 +2,7 @@
 
 use caravan_mesh::Wanted;
 use caravan_protocol::{
-    action::Action,
+    action::{Action, Limits, Network, Work},
     claim::Verdict,
     ids::{ActionKey, NodeId, TreeId},
     limits,
@@ -15,6 +15,23 @@ use super::{
     outcome::{Landed, Reported},
 };
 use crate::build::Built;
+
+/// Whether this node does such work for others: strangers' work never reaches out from here, and
+/// asks for no more than what this program itself would ask for.
+fn is_lendable(action: &Action) -> bool {
+    let (asked, most) = (&action.limits, Limits::default());
+    let modest = asked.memory_bytes <= most.memory_bytes
+        && asked.pids <= most.pids
+        && asked.log_bytes <= most.log_bytes
+        && asked.wall_ms <= LENT_WALL_MS_MAX;
+    match &action.work {
+        Work::Run(run) => modest && run.network == Network::None,
+        Work::Fetch(_) => false,
+    }
+}
+
+/// Longest step that is done for others, milliseconds.
+const LENT_WALL_MS_MAX: u64 = 4 * 3_600_000;
 
 impl Driver {
     /// Begins an attempt. Exactly one [`Notice::Built`] follows. What this node has done before is
@@ -49,6 +66,9 @@ impl Driver {
             let mut fetched_bytes = 0;
             let built = match (done_before, action) {
                 (Some(built), _) => built,
+                (None, Ok(action)) if !own && !is_lendable(&action) => {
+                    Built::infra("this node lends its processors and not its network")
+                }
                 (None, Ok(action)) if action.key() == Ok(key) => {
                     match inputs::bring(&shared, &action, &providers, &cancel).await {
                         Ok(bytes) => {

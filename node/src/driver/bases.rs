@@ -7,7 +7,7 @@ use caravan_effects::base::{self, Importable};
 use caravan_protocol::{ids::RunId, platform::Platform, policy::Base};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, Notice, Shared};
+use super::{Driver, Notice, Shared, questions};
 use crate::{build::chain, control::Reply, home::Home};
 
 /// The bases pinned in a node's store, by name.
@@ -21,11 +21,16 @@ pub(crate) fn pinned(home: &Home) -> Vec<Base> {
 
 impl Driver {
     /// Has the bases of a run: those pinned, and those that must be imported first.
-    pub(crate) fn find_bases(&mut self, run: RunId, names: &[String]) {
+    pub(crate) fn find_bases(&mut self, run: RunId) {
+        let names = self
+            .runs
+            .get(&run)
+            .map(|run| run.bases.clone())
+            .unwrap_or_default();
         let names = if names.is_empty() {
             self.shared.config.bases.clone()
         } else {
-            names.to_vec()
+            names
         };
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn("bases", async move {
@@ -89,6 +94,9 @@ async fn have(shared: &Arc<Shared>, wanted: Importable, anew: bool) -> Result<Ba
     {
         return Ok(base);
     }
+    if !anew && let Some(base) = questions::base_of_a_member(shared, wanted.name).await {
+        return pin(shared, base).await;
+    }
     tracing::info!(
         base = wanted.name,
         "importing a base; this takes a few minutes"
@@ -121,6 +129,11 @@ async fn have(shared: &Arc<Shared>, wanted: Importable, anew: bool) -> Result<Ba
         tree: ingested.tree,
         facts,
     };
+    pin(shared, base).await
+}
+
+/// Keeps a base as the one of its name.
+async fn pin(shared: &Arc<Shared>, base: Base) -> Result<Base, String> {
     shared
         .home
         .save("base", &base.name, &base)

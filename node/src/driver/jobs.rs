@@ -122,6 +122,7 @@ impl Driver {
                 step.node = Some(done.node);
                 step.level = Some(done.level);
                 step.cached = done.cached;
+                step.infra = done.verdict == Verdict::Infra;
                 step.wall_ms = done.wall_ms;
                 step.log = done.log;
                 step.output = done.output;
@@ -196,6 +197,7 @@ fn new_step(want: WantId, label: String, action: ActionKey) -> StepView {
         node: None,
         level: None,
         cached: false,
+        infra: false,
         attempt: 0,
         wall_ms: 0,
         log: None,

@@ -211,7 +211,7 @@ impl Driver {
             priority: caravan_protocol::offer::Priority::Urgent,
             cost_ms: 60_000,
             // Elsewhere was of no use; here it is certain to be.
-            remote_ok: false,
+            remote_ok: job.action.platform != Platform::here(),
             action,
         };
         self.market(Event::Want(want));
@@ -247,8 +247,12 @@ impl Driver {
                 drop(reply.send(answer));
             }
             MeshEvent::Learned { contacts } => self.on_learned(contacts),
-            // Nothing is answered yet: what peers have is asked for by id.
-            MeshEvent::Request { .. } => {}
+            MeshEvent::Request { bytes, reply, .. } => {
+                // No answer is a refusal.
+                if let Some(answer) = self.answer(&bytes) {
+                    drop(reply.send(answer));
+                }
+            }
             MeshEvent::Misbehaved { node, reason } => {
                 tracing::warn!(peer = %node.fmt_short(), %reason, "a member broke the rules");
             }

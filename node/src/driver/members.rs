@@ -40,7 +40,34 @@ fn worth_telling(addresses: Vec<String>) -> Vec<String> {
     addresses
 }
 
+/// How often the founding node looks after its own certificate.
+pub(crate) const RENEWAL: Duration = Duration::from_secs(3600);
+
 impl Driver {
+    /// The founding node's certificate begins anew, long before it ends.
+    pub(crate) fn renew(&mut self) {
+        let home = &self.shared.home;
+        if self.membership.roster.genesis().founder != home.key.node() {
+            return;
+        }
+        let now = clock::stamp();
+        let renewed = home.renew(&self.membership.roster, &self.shared.config.operator, now);
+        match renewed {
+            Ok(cert) => {
+                if let Err(refused) = self.membership.roster.admit(&cert, now) {
+                    tracing::warn!(%refused, "the node's own new certificate is not good");
+                }
+                if let Some(mesh) = &self.shared.mesh
+                    && let Err(error) = mesh.renew(cert.clone())
+                {
+                    tracing::warn!(%error, "members do not know the node's new certificate yet");
+                }
+                self.membership.cert = cert;
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "could not renew the certificate"),
+        }
+    }
+
     pub(crate) fn invite(&mut self, operator: &str, tier: Tier) -> Result<String, String> {
         let shared = &self.shared;
         if self.membership.roster.genesis().founder != shared.home.key.node() {
@@ -64,7 +91,7 @@ impl Driver {
             ));
         }
         let mesh = shared.mesh.as_ref().ok_or(
-            "this node does not listen; start it with `caravan node run` and --listen to invite others",
+            "invite others: this node does not listen; start it with `caravan node run --port 4100`",
         )?;
         let addresses = worth_telling(mesh.listen_addresses());
         if addresses.is_empty() {

@@ -20,7 +20,7 @@ use caravan_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::{Driver, handle::LogPiece, jobs};
-use crate::{build::Built, clock};
+use crate::build::Built;
 
 /// A claim as it travels: with the words that people want and nobody signs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,7 +124,6 @@ impl Driver {
     /// The outcome that the claims kept here come to.
     pub(crate) fn weigh(&self, key: ActionKey) -> Option<Outcome> {
         let store = &self.shared.home.store;
-        let now = clock::stamp();
         let roster = &self.membership.roster;
         let mut ids = Vec::new();
         let vouched: Vec<Vouched> = store
@@ -133,7 +132,7 @@ impl Driver {
             .iter()
             .filter_map(|signed| {
                 let claim = signed.open(roster.mesh()).ok()?;
-                let cert = roster.member(signed.signer(), now)?.clone();
+                let cert = roster.vouches(signed.signer())?.clone();
                 (claim.action == key).then(|| {
                     ids.push((claim.clone(), signed.id()));
                     Vouched { cert, claim }

@@ -28,6 +28,8 @@ pub(crate) struct Run {
     /// When steps that run now were first seen running.
     pub(crate) began: BTreeMap<WantId, Time>,
     pub(crate) rebuild: bool,
+    /// Bases that were asked for by name; none for the node's.
+    pub(crate) bases: Vec<String>,
 }
 
 /// What a policy did with one event.
@@ -70,6 +72,7 @@ impl Driver {
             title: String::new(),
             state: State::Running,
             message: None,
+            notes: Vec::new(),
             started,
             finished: None,
             executed: 0,
@@ -82,12 +85,13 @@ impl Driver {
             wants: BTreeMap::new(),
             began: BTreeMap::new(),
             rebuild: request.rebuild,
+            bases: request.bases.clone(),
         };
         self.runs.insert(id, run);
         self.keep_few();
-        self.find_bases(id, &request.bases);
         self.find_subject(id, request);
-        self.changed = true;
+        // Whoever asked looks for the run at once.
+        self.publish();
         Ok(id)
     }
 
@@ -132,6 +136,7 @@ impl Driver {
                 run.view.branch.clone_from(&head.branch);
                 run.view.commit.clone_from(&head.commit);
                 run.view.title.clone_from(&head.title);
+                run.view.notes.clone_from(&head.notes);
                 self.save_run(id);
                 self.tell(id, Event::Watched(Watched::Project(head)));
             }
@@ -170,6 +175,7 @@ impl Driver {
         for command in step.commands {
             match command {
                 Command::WatchRepositories(names) => self.find_repositories(id, names),
+                Command::WatchBases => self.find_bases(id),
                 Command::Provide { tree, blobs } => self.provide(id, &tree, &blobs),
                 Command::Want {
                     id: want,
@@ -184,12 +190,10 @@ impl Driver {
         }
         let open = self.runs.get(&id).is_some_and(|run| !run.wants.is_empty());
         if step.settled && !open {
+            // Nothing executed is never a pass.
             let bad = |run: &Run| {
-                run.view
-                    .policy
-                    .variants
-                    .iter()
-                    .any(|variant| variant.state != State::Ok)
+                let mut variants = run.view.policy.variants.iter();
+                run.view.steps.is_empty() || variants.any(|variant| variant.state != State::Ok)
             };
             let failed = self.runs.get(&id).is_none_or(bad);
             self.end_run(id, if failed { State::Failed } else { State::Ok }, None);
@@ -319,6 +323,7 @@ impl Driver {
                 wants: BTreeMap::new(),
                 began: BTreeMap::new(),
                 rebuild: false,
+                bases: Vec::new(),
             };
             self.runs.insert(run.view.id, run);
         }

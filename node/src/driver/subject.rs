@@ -51,9 +51,10 @@ async fn project(shared: &Arc<Shared>, request: &CiRequest) -> Result<ProjectHea
     let commit = git::resolve(&request.project, request.reference.as_deref(), &mirrors)
         .await
         .map_err(|error| chain(&error))?;
-    if commit.dirty {
-        tracing::warn!(project = %request.project, "uncommitted changes are not part of the run");
-    }
+    let notes = match commit.dirty {
+        true => vec!["uncommitted changes are not part of the run".to_owned()],
+        false => Vec::new(),
+    };
     let tree = commit_tree(shared, &commit).await?;
     let files = files(shared, tree).await?;
     Ok(ProjectHead {
@@ -61,6 +62,7 @@ async fn project(shared: &Arc<Shared>, request: &CiRequest) -> Result<ProjectHea
         branch: commit.branch,
         commit: commit.id,
         title: commit.title,
+        notes,
         tree,
         files: Arc::new(files),
     })
@@ -126,7 +128,7 @@ async fn repositories(
             continue;
         }
         if shared.config.repositories.is_empty() {
-            return Err("the project needs an opam repository and this node has none: name one with --opam-repository PATH-OR-URL, or `repositories` in the node's config.toml".to_owned());
+            return Err("the project needs an opam repository and this node has none: name one with --opam-repository PATH-OR-URL, or `opam_repositories` in the node's config.toml".to_owned());
         }
         for name in shared.config.repositories.clone() {
             heads.push(repository(shared, name).await?);

@@ -101,6 +101,16 @@ pub fn analyse(files: &dyn Files) -> Result<Definitions, AnalysisError> {
     if packages.is_empty() {
         return Err(AnalysisError::NoOpamFile);
     }
+    for place in &settings.repositories {
+        if let Place::Project(dir) = place
+            && files.list(&format!("{dir}/packages")).is_empty()
+        {
+            let text = format!(
+                "read caravan.toml: opam.repositories names {dir:?}, and the commit has no {dir}/packages"
+            );
+            return Err(AnalysisError::Settings(text));
+        }
+    }
     Ok(Definitions {
         packages,
         repositories: settings.repositories,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use caravan_pipeline::Fail;
+use caravan_pipeline::{Fail, Status};
 use caravan_protocol::{
     files::Files,
     ids::BlobId,
@@ -89,6 +89,9 @@ impl Ci {
             .set(self.graph.project, Ok(Head(head.clone())));
         self.graph.engine.stabilise();
         let definitions = self.graph.engine.value(self.graph.definitions);
+        if definitions.is_some() {
+            out.push(Command::WatchBases);
+        }
         let places = definitions
             .map(|found| found.repositories.clone())
             .unwrap_or_default();
@@ -178,7 +181,11 @@ impl Policy for Ci {
 
     fn is_settled(&self) -> bool {
         let bases = self.graph.engine.value(self.graph.bases_term).is_some();
-        self.told && bases && self.graph.engine.is_settled()
+        let failed = matches!(
+            self.graph.engine.status(self.graph.definitions),
+            Status::Failed(_)
+        );
+        (failed || (self.told && bases)) && self.graph.engine.is_settled()
     }
 }
 

@@ -77,7 +77,10 @@ impl Settings {
 
 /// A project may name its own directories, URLs and the node's default, never a path of the node.
 fn place(name: String) -> Result<Place, SettingsError> {
-    if name == DEFAULT_REPOSITORY || name.contains("://") {
+    if name == DEFAULT_REPOSITORY
+        || name.contains("://")
+        || (name.contains('@') && name.contains(':'))
+    {
         return Ok(Place::Node(name));
     }
     let inside =

@@ -49,6 +49,23 @@ fn a_certificate_is_taken_once_signed_by_the_founder_and_while_it_lasts() {
 }
 
 #[test]
+fn an_expired_members_word_counts_and_a_revoked_ones_does_not() {
+    let mut roster = Roster::new(genesis()).expect("small");
+    let node = key(2).node();
+    let signed = Signed::sign(&key(1), &cert(node)).expect("small");
+    roster.recall(&signed).expect("the council signed it");
+    assert!(roster.vouches(node).is_some());
+    assert!(
+        roster.member(node, Stamp::from_ms(9000)).is_none(),
+        "an expired node may speak"
+    );
+    roster.revoke(node, Stamp::from_ms(9001));
+    assert!(roster.vouches(node).is_none());
+    let by_another = Signed::sign(&key(2), &cert(node)).expect("small");
+    assert!(roster.recall(&by_another).is_err());
+}
+
+#[test]
 fn forged_foreign_and_endless_certificates_are_refused() {
     let roster = Roster::new(genesis()).expect("small");
     let now = Stamp::from_ms(2000);

@@ -62,6 +62,7 @@ fn brief(run: &RunView) -> RunView {
         title: run.title.clone(),
         state: run.state,
         message: run.message.clone(),
+        notes: run.notes.clone(),
         started: run.started,
         finished: run.finished,
         executed: run.executed,

@@ -104,6 +104,7 @@ fn step(want: u64, label: &str, state: State, wall_ms: u64) -> StepView {
         node: began.then(|| node(who)),
         level: done.then_some(level),
         cached: done && want % 3 == 1,
+        infra: false,
         attempt: if want % 17 == 5 { 2 } else { 1 },
         wall_ms: if began { wall_ms } else { 0 },
         log: done.then(|| BlobId::of(label.as_bytes())),
@@ -281,6 +282,7 @@ fn run(shape: &Shape) -> RunView {
         state: shape.state,
         message: (shape.state == State::Cancelled)
             .then(|| "A newer commit of this branch took its place.".to_owned()),
+        notes: Vec::new(),
         started: Stamp::from_ms(started),
         finished: shape
             .state

@@ -1,6 +1,6 @@
 //! Peers coming and going.
 
-use std::{sync::atomic::Ordering, time::Instant};
+use std::time::Instant;
 
 use caravan_protocol::{identity::NodeCert, ids::NodeId};
 use libp2p::{
@@ -13,8 +13,10 @@ use libp2p::{
 use super::{Actor, Peer, Standing, stamp};
 use crate::{
     event::Event,
+    handle::AskError,
     limits::SENT_AWAY,
     names::{node_of, peer_of},
+    outbox::Outbox,
 };
 
 impl Actor {
@@ -47,22 +49,33 @@ impl Actor {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.connections.remove(&id);
         }
-        if left == 0
-            && let Some(gone) = self.peers.remove(&peer)
-        {
+        if left == 0 {
             self.hellos.retain(|_, to| *to != peer);
-            if gone.is_member() {
-                self.went_down(&gone);
-            }
+            self.fall(peer);
+            self.peers.remove(&peer);
         }
         self.show();
     }
 
-    fn went_down(&mut self, gone: &Peer) {
-        let node = gone.node;
-        let unsent = gone.outbox.unsent();
-        self.batches
-            .retain(|_, to| node_of(to).is_some_and(|to| to != node));
+    /// A member is one no more, whether or not its connections are closed yet.
+    fn fall(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer).filter(|entry| entry.is_member()) else {
+            return;
+        };
+        let now = Instant::now();
+        let node = entry.node;
+        entry.standing = Standing::Stranger {
+            since: now,
+            dialled: false,
+        };
+        let unsent = std::mem::replace(&mut entry.outbox, Outbox::new(now)).unsent();
+        self.batches.retain(|_, to| *to != peer);
+        let asked = self.asks.extract_if(|_, asked| asked.peer == peer);
+        for (_, asked) in asked {
+            let reason = "the connection was lost".to_owned();
+            // Whoever asked may have stopped waiting.
+            let _ = asked.reply.send(Err(AskError::Lost { to: node, reason }));
+        }
         self.send_failed(node, unsent, "the connection was lost");
         self.emit(Event::Down { node });
     }
@@ -96,15 +109,17 @@ impl Actor {
         true
     }
 
-    /// Closes all connections with a peer. What still comes over them is not heard.
+    /// Closes all connections with a peer. What still comes over them is not heard, and a member is
+    /// down from now on: over a dead TCP link the closing itself may take its time.
     pub(super) fn close(&mut self, peer: PeerId, why: &str) {
         tracing::debug!(%peer, why, "connections are closed");
-
+        self.fall(peer);
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.leaving = true;
         }
         // It may have left by itself.
         let _ = self.swarm.disconnect_peer_id(peer);
+        self.show();
     }
 
     /// Closes all connections with a peer that is not to stay, and leaves it alone for a while.
@@ -132,25 +147,18 @@ impl Actor {
         }
     }
 
-    /// A peer that does not answer is gone, unless something else shows that it lives.
+    /// Notes signs of life. That there is none is noticed by the tick: over a dead link the library
+    /// takes its time to say so.
     pub(super) fn pinged(&mut self, event: &ping::Event) {
         let Some(entry) = self.peers.get_mut(&event.peer) else {
             return;
         };
-        let now = Instant::now();
         match &event.result {
-            Ok(_) => entry.alive = now,
+            Ok(_) => entry.alive = Instant::now(),
             Err(ping::Failure::Unsupported) => {}
             Err(failure) => {
-                let moved = entry.moved.load(Ordering::Relaxed);
-                if moved != entry.moved_seen {
-                    entry.moved_seen = moved;
-                    entry.alive = now;
-                }
-                let quiet = now.saturating_duration_since(entry.alive);
-                if quiet > self.timing.ping_answer {
-                    tracing::debug!(peer = %event.peer, %failure, "no sign of life");
-
+                tracing::debug!(peer = %event.peer, %failure, "a ping was not answered");
+                if entry.connections.len() > 1 {
                     self.swarm.close_connection(event.connection);
                 }
             }

@@ -37,8 +37,16 @@ impl Actor {
 
     fn cut_off(&mut self, now: Instant) {
         let stamp = stamp();
-        let mut away = Vec::new();
-        for (peer, entry) in &self.peers {
+        let (mut away, mut lost) = (Vec::new(), Vec::new());
+        let patience = self.timing.ping_pause + self.timing.ping_answer;
+        for (peer, entry) in &mut self.peers {
+            if entry.leaving {
+                continue;
+            }
+            if entry.is_silent(now, patience) {
+                lost.push(*peer);
+                continue;
+            }
             match entry.standing {
                 Standing::Stranger { since, .. } => {
                     if now.saturating_duration_since(since) > self.timing.stranger {
@@ -51,6 +59,9 @@ impl Actor {
                     }
                 }
             }
+        }
+        for peer in lost {
+            self.close(peer, "it gives no sign of life");
         }
         for (peer, why) in away {
             self.send_away(peer, why);

@@ -24,8 +24,11 @@ pub(super) async fn publish_until_heard(from: &Node, to: &mut Node, bytes: &[u8]
     loop {
         tokio::select! {
             (author, platform, heard) = heard(to) => {
-                assert_eq!((author, platform, heard.as_slice()), (from.id, Platform::here(), bytes));
-                return;
+                assert_eq!(platform, Platform::here());
+                // What was published before may come twice.
+                if author == from.id && heard == bytes {
+                    return;
+                }
             }
             _ = again.tick() => {
                 let published = from.handle.gossip(Platform::here(), bytes.to_vec());

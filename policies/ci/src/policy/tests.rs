@@ -20,6 +20,7 @@ struct World {
     wants: BTreeMap<WantId, (String, Action)>,
     provided: usize,
     watched: Vec<String>,
+    bases: u32,
 }
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
             wants: BTreeMap::new(),
             provided: 0,
             watched: Vec::new(),
+            bases: 0,
         }
     }
 
@@ -48,6 +50,7 @@ impl World {
                 Command::Unwant(id) => drop(self.wants.remove(&id)),
                 Command::Provide { .. } => self.provided += 1,
                 Command::WatchRepositories(names) => self.watched = names,
+                Command::WatchBases => self.bases += 1,
             }
         }
     }
@@ -140,6 +143,7 @@ fn head(files: MemFiles) -> ProjectHead {
         branch: "main".to_owned(),
         commit: "c".repeat(40),
         title: "t".to_owned(),
+        notes: Vec::new(),
         tree: tree.seal().expect("small").0,
         files: Arc::new(files),
     }
@@ -335,6 +339,7 @@ fn a_broken_commit_says_what_is_broken() {
     assert_eq!(view.variants[0].state, State::Failed);
     let message = view.variants[0].message.clone().expect("there");
     assert!(message.contains("a.opam"), "{message}");
+    assert_eq!(world.bases, 0, "a base was asked for in vain");
     assert!(world.ci.is_settled(), "{}", world.ci.drawing());
 }
 

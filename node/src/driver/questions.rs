@@ -1,0 +1,62 @@
+//! What members ask each other directly: small questions with one answer, apart from the market.
+
+use std::sync::Arc;
+
+use caravan_protocol::{codec, limits, policy::Base};
+use serde::{Deserialize, Serialize};
+
+use super::{Driver, Shared, inputs};
+
+/// A question. Variants are only ever appended.
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    /// Which bases are pinned there?
+    Bases,
+}
+
+/// An answer, of the question's own kind.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// The bases that are pinned here.
+    Bases(Vec<Base>),
+}
+
+impl Driver {
+    /// The answer to a member's question; none for one that is not understood.
+    pub(crate) fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
+        let answer = match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(question).ok()? {
+            Question::Bases => Answer::Bases(self.bases.clone()),
+        };
+        codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&answer).ok()
+    }
+}
+
+/// A base of this name from the first connected member that has it pinned, brought here whole.
+pub(crate) async fn base_of_a_member(shared: &Arc<Shared>, name: &str) -> Option<Base> {
+    let mesh = shared.mesh.as_ref()?;
+    let question = codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Question::Bases).ok()?;
+    let here = caravan_protocol::platform::Platform::here();
+    for member in mesh.connected() {
+        let Ok(bytes) = mesh.request(member, question.clone()).await else {
+            continue;
+        };
+        let Ok(Answer::Bases(bases)) = codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(&bytes)
+        else {
+            continue;
+        };
+        let Some(base) = bases
+            .into_iter()
+            .find(|base| base.name == name && base.platform == here)
+        else {
+            continue;
+        };
+        match inputs::fetch_all(shared, &[base.tree], &[], &[member]).await {
+            Ok(bytes) => {
+                tracing::info!(base = name, bytes, member = %member.fmt_short(), "took a base from a member");
+                return Some(base);
+            }
+            Err(error) => tracing::info!(base = name, %error, "a member's base did not arrive"),
+        }
+    }
+    None
+}
