@@ -197,8 +197,13 @@ impl Home {
         }
         let mut roster = Roster::new(genesis.clone())?;
         for cert in certs {
-            let admitted = roster.admit(cert, now)?;
-            self.keep_cert(&admitted, cert)?;
+            match roster.admit(cert, now) {
+                Ok(admitted) => self.keep_cert(&admitted, cert)?,
+                // Another member that is gone is no reason not to join.
+                Err(refused) => {
+                    tracing::debug!(%refused, "an answer held a certificate that is not good")
+                }
+            }
         }
         if roster.member(self.key.node(), now).is_none() {
             let node = self.key.node();
@@ -327,3 +332,6 @@ fn open_key(path: &Path) -> Result<Key, HomeError> {
         Err(error) => Err(io_error(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

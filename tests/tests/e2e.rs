@@ -112,6 +112,7 @@ fn a_real_project_goes_through_ci_and_a_second_node_helps() {
     first_run(&place, &project);
     nothing_is_done_twice(&place, &project);
     a_failure_speaks_for_itself(&place, &project);
+    the_infrastructure_is_not_the_project(&place, &project);
     killed_in_the_middle(&place, &project);
     with_a_second_node(&scratch, &place, &project);
     the_store_is_whole(&place);
@@ -187,6 +188,35 @@ fn a_failure_speaks_for_itself(place: &Place, project: &Path) {
         code == 1 && message.contains("Unbound value no_such_value"),
         "{message}"
     );
+    git(project, &["checkout", "-q", "main"]);
+}
+
+/// An archive that is not what its package says cannot be had: tried again, then said to be no
+/// failure of the project, and forgotten.
+fn the_infrastructure_is_not_the_project(place: &Place, project: &Path) {
+    git(project, &["checkout", "-qb", "wrong", "main"]);
+    let path = project.join("opam/packages/astring/astring.0.8.5/opam");
+    let opam = fs::read_to_string(&path).expect("the overlay has it");
+    let at = opam.find("sha256=").expect("a checksum") + "sha256=".len();
+    let wrong = format!("{}{}{}", &opam[..at], "0".repeat(64), &opam[at + 64..]);
+    fs::write(&path, wrong).expect("writable");
+    git(project, &["commit", "-qam", "Name another archive"]);
+    let (code, run) = ci(place, project, &[]);
+    let message = variant(&run)["message"].as_str().expect("words").to_owned();
+    assert_eq!(code, 3, "{message}");
+    assert!(
+        message.contains("infrastructure failure, not the project's"),
+        "{message}"
+    );
+    assert!(
+        message.contains(&"0".repeat(64)),
+        "it says which archive: {message}"
+    );
+    let step = steps(&run)
+        .into_iter()
+        .find(|step| step["infra"] == true)
+        .expect("a step");
+    assert_eq!(step["label"], "fetch astring.0.8.5");
     git(project, &["checkout", "-q", "main"]);
 }
 
