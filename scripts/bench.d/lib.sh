@@ -6,10 +6,11 @@ groups=
 
 # Whatever a run was in the middle of: namespaces and mounts go with the processes in them.
 clean() {
-    for running in $child $node; do
-        kill "$running" 2> /dev/null || continue
-        wait "$running" 2> /dev/null || true
-    done
+    trap '' INT TERM
+    # unshare holds other signals back; with it goes all that runs in its namespaces.
+    [ -z "$child" ] || kill -KILL "$child" 2> /dev/null || true
+    [ -z "$child" ] || wait "$child" 2> /dev/null || true
+    stop_node
     rm -rf --one-file-system "$bench/run"
     for place in $groups; do rmdir "$place" 2> /dev/null || true; done
 }
@@ -50,6 +51,8 @@ make_group() {
     else
         fail 'there are no control groups here to count processor time with'
     fi
+    # What a benchmark that was killed has left would run beside this one.
+    for place in $enter; do xargs -r kill -KILL < "$place/cgroup.procs" || true; done
 }
 
 # grouped COMMAND...: becomes that command, in the group.
@@ -139,12 +142,14 @@ theirs() {
     stop_clock "$1" theirs "$(cat "$bench/time")"
 }
 
-# figure NAME ANCHOR LIMIT: tells the median of what was sampled, beside the anchor's.
+# figure NAME ANCHOR LIMIT: tells the median of what was sampled, beside the anchor's. Samples during
+# which others took more than a tenth of our processor time are left out while each side has better.
 figure() {
     awk -F '\t' -v suite="$suite" -v name="$1" -v anchor="$2" -v limit="$3" -v json="$json" '
+        function keep(set, column) { for (column = 3; column <= 5; column++) seen[set, column, count[set]] = $column + 0 }
         function median(side, column,    n, i, j, value, sorted) {
-            n = count[side]
-            for (i = 1; i <= n; i++) sorted[i] = seen[side, column, i]
+            n = count[set side]
+            for (i = 1; i <= n; i++) sorted[i] = seen[set side, column, i]
             for (i = 2; i <= n; i++) {
                 value = sorted[i]
                 for (j = i - 1; j >= 1 && sorted[j] > value; j--) sorted[j + 1] = sorted[j]
@@ -153,21 +158,27 @@ figure() {
             low = sorted[1]; high = sorted[n]
             return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
         }
-        $1 == name { n = ++count[$2]; seen[$2, 3, n] = $3 + 0; seen[$2, 4, n] = $4 + 0; seen[$2, 5, n] = $5 + 0 }
+        function line(side, words,    middle) {
+            middle = median(side, 3)
+            printf "  %-7s %8.3f s  (%d of %d samples, %.3f to %.3f;", side, middle, count[set side], count["all" side], low, high
+            printf " processor %.2f s, of others %.2f s)%s\n", median(side, 4), median(side, 5), words
+        }
+        $1 == name {
+            count["all" $2]++; keep("all" $2)
+            if ($5 <= $4 / 10 + 0.1) { count["clean" $2]++; keep("clean" $2) }
+        }
         END {
-            if (!count["ours"] || !count["theirs"]) exit 1
-            theirs_cpu = median("theirs", 4); theirs_others = median("theirs", 5)
-            ours_cpu = median("ours", 4); ours_others = median("ours", 5)
-            theirs = median("theirs", 3); theirs_low = low; theirs_high = high
-            ours = median("ours", 3)
+            if (!count["allours"] || !count["alltheirs"]) exit 1
+            set = count["cleanours"] && count["cleantheirs"] ? "clean" : "all"
+            ours = median("ours", 3); theirs = median("theirs", 3)
             if (json == "yes") {
-                printf "{\"suite\":\"%s\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"s\",\"anchor\":\"%s\",\"anchor_value\":%.3f,\"ratio\":%.3f,\"runs\":%d}\n",
-                    suite, name, ours, anchor, theirs, ours / theirs, count["ours"]
+                printf "{\"suite\":\"%s\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"s\",", suite, name, ours
+                printf "\"anchor\":\"%s\",\"anchor_value\":%.3f,\"ratio\":%.3f,\"runs\":%d}\n", anchor, theirs, ours / theirs, count[set "ours"]
                 exit
             }
-            printf "%s (%d runs, limit %s)\n", name, count["ours"], limit
-            printf "  ours    %8.3f s  (%.3f to %.3f, processor %.2f s, others %.2f s)\n", ours, low, high, ours_cpu, ours_others
-            printf "  anchor  %8.3f s  (%.3f to %.3f, processor %.2f s, others %.2f s)  %s\n", theirs, theirs_low, theirs_high, theirs_cpu, theirs_others, anchor
-            printf "  ratio   %8.3f    difference %+.3f s\n", ours / theirs, ours - theirs
+            printf "%s (limit: %s)%s\n", name, limit, set == "all" ? "  DISTURBED: no sample was quiet" : ""
+            line("ours", "")
+            line("theirs", "  " anchor)
+            printf "  ratio   %8.3f    difference %+.3f s    processor ratio %.3f\n", ours / theirs, ours - theirs, median("ours", 4) / median("theirs", 4)
         }' "$samples" || fail "there are no samples of $1"
 }

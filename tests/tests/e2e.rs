@@ -10,6 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use caravan_protocol::ids::BlobId;
 use caravan_tests::host::{
     Cable, NodeProcess, Place, Scratch, obstacle, program, root, text, until,
 };
@@ -289,11 +290,14 @@ fn killed_in_the_middle(place: &Place, project: &Path) {
         .filter(|item| item.file_name() != "trash")
         .collect();
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(groups(), Vec::<PathBuf>::new());
+    assert_eq!(groups(place), Vec::<PathBuf>::new());
 }
 
-/// Control groups of ours that are still there.
-fn groups() -> Vec<PathBuf> {
+/// Control groups of this directory's node that are still there; another's are none of our business.
+fn groups(place: &Place) -> Vec<PathBuf> {
+    let data = place.data().canonicalize().expect("there");
+    let tag = BlobId::of(data.as_os_str().as_encoded_bytes()).fmt_short();
+    let prefix = format!("caravan-n{tag}");
     let mut left = Vec::new();
     let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     while let Some((dir, depth)) = open.pop() {
@@ -302,7 +306,7 @@ fn groups() -> Vec<PathBuf> {
             if !path.is_dir() || path.is_symlink() {
                 continue;
             }
-            if item.file_name().to_string_lossy().starts_with("caravan-n") {
+            if item.file_name().to_string_lossy().starts_with(&prefix) {
                 left.push(path);
             } else if depth < 3 {
                 open.push((path, depth + 1));
