@@ -52,6 +52,11 @@ pub(crate) enum NodeVerb {
     Status(Output),
     /// Ask the running node to stop
     Stop,
+    /// Strike a member out for good, as the founding node sees it
+    Revoke {
+        /// The member: its id, or the first digits of it
+        node: String,
+    },
 }
 
 /// How a node is run. Each overrides its line in config.toml.

@@ -371,6 +371,12 @@ fn with_a_second_node(scratch: &Scratch, place: &Place, project: &Path) {
     let mut pair = pair(scratch, place);
     a_second_node_helps(place, project, &pair.other);
     a_lost_node_costs_a_retry(place, project, &mut pair);
+    let _ = place.ok(&["node", "revoke", &pair.other]);
+    let nodes = status(place).expect("it is up")["nodes"].clone();
+    assert!(
+        !nodes.to_string().contains(&pair.other),
+        "a revoked node is still a member: {nodes:#}"
+    );
     drop(pair.donor);
     pair.founder.interrupt();
     until("nothing is left of a stopped node", || {

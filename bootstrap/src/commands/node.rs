@@ -20,6 +20,22 @@ pub(super) fn run(data: &Path, verb: &NodeVerb) -> Result<ExitCode, CliError> {
             show::status(&snapshot);
             Ok(ExitCode::SUCCESS)
         }
+        NodeVerb::Revoke { node } => block(async {
+            let snapshot = snapshot(data).await?;
+            let mut found = snapshot
+                .nodes
+                .iter()
+                .filter(|known| known.node.to_string().starts_with(node.as_str()));
+            let (Some(member), None) = (found.next(), found.next()) else {
+                return Err(
+                    CliError::user(format!("find one member whose id begins with {node}"))
+                        .hint("`caravan node status --json` has whole ids"),
+                );
+            };
+            ask(data, &Request::Revoke(member.node)).await?;
+            say!("revoked {}", member.node);
+            Ok(ExitCode::SUCCESS)
+        }),
         NodeVerb::Stop => {
             block(ask(data, &Request::Stop))?;
             Ok(ExitCode::SUCCESS)
