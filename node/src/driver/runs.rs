@@ -11,10 +11,11 @@ use caravan_protocol::{
     time::{Stamp, Time},
     view::{PolicyView, RunView, State, StepView},
 };
+use caravan_store::{Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::{Driver, Notice, RUNS_MAX, jobs::Waiter};
-use crate::{clock, control::CiRequest};
+use crate::{build::chain, clock, control::CiRequest};
 
 /// Events that may wait for a policy.
 const POLICY_INBOX_MAX: usize = 8192;
@@ -37,6 +38,29 @@ pub(crate) struct PolicyStep {
     pub(crate) commands: Vec<Command>,
     pub(crate) view: PolicyView,
     pub(crate) settled: bool,
+    /// Why what the policy provides could not be kept.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Keeps the small trees that a policy makes, all of them for one wait for the disk.
+fn provide(store: &Store, commands: &[Command]) -> Result<(), StoreError> {
+    let mut batch = store.batch();
+    let mut any = false;
+    for command in commands {
+        let Command::Provide { tree, blobs } = command else {
+            continue;
+        };
+        let (id, _) = tree.seal()?;
+        if store.missing(id)?.is_empty() {
+            continue;
+        }
+        any = true;
+        for blob in blobs {
+            batch.put_blob(blob)?;
+        }
+        batch.put_tree(tree)?;
+    }
+    if any { batch.commit() } else { Ok(()) }
 }
 
 impl Driver {
@@ -99,6 +123,7 @@ impl Driver {
     fn host(&self, run: RunId, policy: Box<dyn Policy>, mut events: mpsc::Receiver<Event>) {
         let notices = self.shared.notices.clone();
         let tasks = self.shared.tasks.clone();
+        let store = self.shared.home.store.clone();
         self.shared.tasks.spawn("policy", async move {
             let mut policy = policy;
             while let Some(first) = events.recv().await {
@@ -106,15 +131,19 @@ impl Driver {
                 while let Ok(event) = events.try_recv() {
                     batch.push(event);
                 }
+                let store = store.clone();
                 let work = tasks.blocking(move || {
                     let mut commands = Vec::new();
                     for event in batch {
                         policy.handle(event, &mut commands);
                     }
+                    let trouble = provide(&store, &commands).err().map(|error| chain(&error));
+                    let (view, settled) = (policy.view(), policy.is_settled());
                     let step = PolicyStep {
                         commands,
-                        view: policy.view(),
-                        settled: policy.is_settled(),
+                        view,
+                        settled,
+                        trouble,
                     };
                     (policy, step)
                 });
@@ -172,11 +201,15 @@ impl Driver {
         }
         run.view.policy = step.view;
         self.changed = true;
+        if let Some(trouble) = step.trouble {
+            return self.end_run(id, State::Failed, Some(trouble));
+        }
         for command in step.commands {
             match command {
                 Command::WatchRepositories(names) => self.find_repositories(id, names),
                 Command::WatchBases => self.find_bases(id),
-                Command::Provide { tree, blobs } => self.provide(id, &tree, &blobs),
+                // Done before the driver heard of the step.
+                Command::Provide { .. } => {}
                 Command::Want {
                     id: want,
                     label,
@@ -197,12 +230,6 @@ impl Driver {
             };
             let failed = self.runs.get(&id).is_none_or(bad);
             self.end_run(id, if failed { State::Failed } else { State::Ok }, None);
-        }
-    }
-
-    fn provide(&mut self, id: RunId, tree: &caravan_protocol::tree::Tree, blobs: &[Vec<u8>]) {
-        if let Err(error) = self.shared.home.store.put_tree(tree, blobs) {
-            self.end_run(id, State::Failed, Some(crate::build::chain(&error)));
         }
     }
 
