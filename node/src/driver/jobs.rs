@@ -31,15 +31,53 @@ pub(crate) struct Job {
     pub(crate) trouble: Option<String>,
 }
 
+/// Cost of a command that has no source to build, milliseconds.
+const COST_LEAST_MS: u64 = 500;
+/// Bytes of source that are thought to take a millisecond to build.
+const COST_BYTES_PER_MS: u64 = 40;
+
 impl Driver {
-    pub(crate) fn want(&mut self, waiter: Waiter, label: String, action: Action) {
+    /// Takes in what a policy wants at once: what claims answer is answered, and of the rest the
+    /// longest begins first, so that it does not stand alone at the end.
+    pub(crate) fn want_all(&mut self, wanted: Vec<(Waiter, String, Action)>) {
+        let mut open: Vec<offer::Want> = Vec::new();
+        for (waiter, label, action) in wanted {
+            open.extend(self.want(waiter, label, action));
+        }
+        open.sort_by_key(|want| std::cmp::Reverse(want.cost_ms));
+        for want in open
+            .into_iter()
+            .filter(|want| self.jobs.contains_key(&want.job.action()))
+            .collect::<Vec<_>>()
+        {
+            self.market(offer::Event::Want(want));
+        }
+    }
+
+    /// How long an action is thought to take: by the size of what it is given to build.
+    fn cost_ms(&self, action: &Action) -> u64 {
+        let Work::Run(run) = &action.work else {
+            return COST_LEAST_MS;
+        };
+        let store = &self.shared.home.store;
+        let sizes = run
+            .inputs
+            .iter()
+            .filter_map(|input| Some(store.tree(input.tree).ok()?.size()));
+        COST_LEAST_MS + sizes.fold(0, u64::saturating_add) / COST_BYTES_PER_MS
+    }
+
+    /// Answers a wish from claims or from a job that is open already; else gives what the market is
+    /// to be asked for.
+    fn want(&mut self, waiter: Waiter, label: String, action: Action) -> Option<offer::Want> {
         let key = match action.key() {
             Ok(key) => key,
-            Err(error) => return self.end_run(waiter.run, State::Failed, Some(error.to_string())),
+            Err(error) => {
+                self.end_run(waiter.run, State::Failed, Some(error.to_string()));
+                return None;
+            }
         };
-        let Some(run) = self.runs.get_mut(&waiter.run) else {
-            return;
-        };
+        let run = self.runs.get_mut(&waiter.run)?;
         let rebuild = run.rebuild;
         run.wants.insert(waiter.want, key);
         run.view
@@ -47,21 +85,26 @@ impl Driver {
             .insert(waiter.want, new_step(waiter.want, label, key));
         if let Some(job) = self.jobs.get_mut(&key) {
             job.waiters.insert(waiter);
-            return self.show_standing(key);
+            self.show_standing(key);
+            return None;
         }
         if let Some(outcome) = self.claimed(key, &action, rebuild) {
             self.counters.cached += 1;
-            return self.finish(&BTreeSet::from([waiter]), &outcome);
+            self.finish(&BTreeSet::from([waiter]), &outcome);
+            return None;
         }
         let encoded = match action.encode() {
             Ok(encoded) => encoded,
-            Err(error) => return self.end_run(waiter.run, State::Failed, Some(error.to_string())),
+            Err(error) => {
+                self.end_run(waiter.run, State::Failed, Some(error.to_string()));
+                return None;
+            }
         };
         let want = offer::Want {
             job: key.into(),
             platform: action.platform.clone(),
             priority: Priority::Normal,
-            cost_ms: 60_000,
+            cost_ms: self.cost_ms(&action),
             // What is fetched is fetched by whoever was asked for it: nobody's line is lent.
             remote_ok: matches!(action.work, Work::Run(_)),
             action: encoded,
@@ -74,7 +117,7 @@ impl Driver {
                 trouble: None,
             },
         );
-        self.market(offer::Event::Want(want));
+        Some(want)
     }
 
     pub(crate) fn unwant(&mut self, waiter: Waiter) {

@@ -204,6 +204,7 @@ impl Driver {
         if let Some(trouble) = step.trouble {
             return self.end_run(id, State::Failed, Some(trouble));
         }
+        let mut wanted = Vec::new();
         for command in step.commands {
             match command {
                 Command::WatchRepositories(names) => self.find_repositories(id, names),
@@ -216,11 +217,12 @@ impl Driver {
                     action,
                     level: _,
                 } => {
-                    self.want(Waiter { run: id, want }, label, action);
+                    wanted.push((Waiter { run: id, want }, label, action));
                 }
                 Command::Unwant(want) => self.unwant(Waiter { run: id, want }),
             }
         }
+        self.want_all(wanted);
         let open = self.runs.get(&id).is_some_and(|run| !run.wants.is_empty());
         if step.settled && !open {
             // Nothing executed is never a pass.
