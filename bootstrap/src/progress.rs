@@ -174,6 +174,7 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
+        let text = &show::plain(text);
         match &self.bars {
             // A terminal that went away is no reason to stop the run.
             Some(bars) => drop(bars.println(text)),

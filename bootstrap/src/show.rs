@@ -126,13 +126,13 @@ fn failure(variant: &VariantView) {
     if let Some(recipe) = &variant.recipe {
         say!("\n  to do the same by hand:");
         for line in recipe.lines() {
-            say!("    {line}");
+            say!("    {}", plain(line));
         }
     }
 }
 
 /// Text of strangers for a terminal: nothing in it moves a cursor.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && c != '\t' {

@@ -6,7 +6,7 @@
 //! waited for in tasks that report back as notices.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -140,6 +140,8 @@ pub(crate) struct Driver {
     pub(crate) attempts: BTreeMap<AttemptId, CancellationToken>,
     /// Actions that run here, with the attempts that wait for the same run.
     pub(crate) flights: BTreeMap<ActionKey, Vec<(AttemptId, Vec<u8>)>>,
+    /// Jobs that other nodes were given, newest last.
+    pub(crate) placed: VecDeque<(ActionKey, NodeId)>,
     pub(crate) bases: Vec<Base>,
     pub(crate) peers: BTreeMap<NodeId, NodeView>,
     pub(crate) counters: Counters,
@@ -179,6 +181,7 @@ impl Driver {
             jobs: BTreeMap::new(),
             attempts: BTreeMap::new(),
             flights: BTreeMap::new(),
+            placed: VecDeque::new(),
             peers: BTreeMap::new(),
             counters: Counters::default(),
             started: clock::stamp(),

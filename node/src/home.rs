@@ -128,6 +128,12 @@ impl Home {
         if genesis.founder == own {
             self.renew(&roster, operator, now)?;
         }
+        // First, so that a revoked node's certificate is not taken, kept or handed on again.
+        for (name, _) in self.store.records("revoked")? {
+            if let Ok(node) = name.parse() {
+                roster.revoke(node, now);
+            }
+        }
         let mut certs = Vec::new();
         let mut cert = None;
         for (_, bytes) in self.store.records("cert")? {
@@ -140,11 +146,6 @@ impl Home {
                     // What its node said before still counts.
                     let _ = roster.recall(&signed);
                 }
-            }
-        }
-        for (name, _) in self.store.records("revoked")? {
-            if let Ok(node) = name.parse() {
-                roster.revoke(node, now);
             }
         }
         let expired = || Refused::Expired {

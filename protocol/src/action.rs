@@ -321,6 +321,9 @@ impl Action {
                 if run.inputs.len() > limits::INPUTS_MAX {
                     return bad("it mounts more inputs than allowed");
                 }
+                if run.outputs.len() > limits::OUTPUTS_MAX {
+                    return bad("it has more named outputs than allowed");
+                }
                 if run.argv.first().is_none_or(String::is_empty) {
                     return bad("it names no command");
                 }
@@ -342,7 +345,8 @@ impl Action {
                     .inputs
                     .iter()
                     .map(|input| &input.target)
-                    .chain([&run.workdir]);
+                    .chain([&run.workdir])
+                    .chain(run.outputs.iter().map(|output| &output.path));
                 if paths.into_iter().any(|path| !good_path(path)) {
                     return bad("a path in it is not absolute or has `..` in it");
                 }

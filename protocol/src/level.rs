@@ -130,7 +130,8 @@ fn level_of(claims: &[&Vouched], vouched: &Vouched, me: NodeId) -> Level {
 }
 
 fn agree(a: &Vouched, b: &Vouched) -> bool {
-    a.claim.verdict == b.claim.verdict && a.claim.output == b.claim.output
+    let said = |vouched: &Vouched| (vouched.claim.verdict, vouched.claim.output);
+    said(a) == said(b) && a.claim.outputs == b.claim.outputs
 }
 
 fn own(vouched: &Vouched, me: NodeId) -> bool {

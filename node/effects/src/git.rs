@@ -17,6 +17,11 @@ use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use crate::program::{Program, ProgramError};
 
+static FETCHING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Largest file of a commit, bytes: it is read as a whole.
+const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Largest commit, bytes.
+const COMMIT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 const FETCH_BOUND: Duration = Duration::from_secs(600);
 /// Deepest directory nesting of a commit.
 const DEPTH_MAX: usize = 128;
@@ -149,7 +154,11 @@ async fn fetch(url: &str, name: &str, mirrors: &Path) -> Result<PathBuf, GitErro
         source,
     };
     let git = || git(&mirror);
-    if !mirror.join("HEAD").exists() {
+    // One at a time: a mirror is this node's own, so a lock in it was left by a killed fetch.
+    let _one = FETCHING.lock().await;
+    let _ = std::fs::remove_file(mirror.join("shallow.lock"));
+    if !mirror.join("objects").exists() || !mirror.join("HEAD").exists() {
+        let _ = std::fs::remove_dir_all(&mirror);
         std::fs::create_dir_all(&mirror)?;
         git()
             .args(["init", "--quiet", "--bare"])
@@ -332,15 +341,19 @@ impl Export<'_> {
     }
 
     fn file(&mut self, id: Oid, mode: i32, path: &[u8]) -> Result<(), GitError> {
+        // Its size is asked first: a small pack can hold a huge file.
+        let (size, _) = self.repository.odb()?.read_header(id)?;
+        self.bytes = self.bytes.saturating_add(size as u64);
+        if size > FILE_BYTES_MAX || self.bytes > COMMIT_BYTES_MAX {
+            return Err(GitError::TooLarge(
+                "it has a file of more than 256 MiB, or more than 2 GiB in all",
+            ));
+        }
         let blob = self.repository.find_blob(id)?;
         let bytes = blob.content();
         if mode == 0o120_000 {
             self.entries.push(Entry::symlink(path, bytes));
             return Ok(());
-        }
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        if self.bytes > limits::BLOB_BYTES_MAX {
-            return Err(GitError::TooLarge("its files are too large together"));
         }
         let kept = (self.keep)(bytes)?;
         let mode = if mode & 0o111 != 0 { 0o755 } else { 0o644 };

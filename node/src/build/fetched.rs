@@ -76,7 +76,8 @@ async fn one(
         let kept = store
             .put_reader(&mut file, None, limits::FETCH_BYTES_MAX)
             .and_then(|blob| {
-                store.put_record(KIND, &name, blob.to_string().as_bytes())?;
+                // Only saves fetching it again.
+                let _ = store.put_record(KIND, &name, blob.to_string().as_bytes());
                 Ok((blob, store.blob_size(blob)?.unwrap_or_default()))
             })
             .map_err(|error| chain(&error));

@@ -25,6 +25,8 @@ use super::{Builder, Built, chain, words};
 
 /// Bytes from the end of a failed step's log in which its words are looked for.
 const TAIL_BYTES: usize = 256 * 1024;
+/// Free room below which a failed step proves nothing, bytes.
+const ROOM_LEAST_BYTES: u64 = 64 * 1024 * 1024;
 /// Most open files of a step.
 const OPEN_FILES_MAX: u64 = 16_384;
 
@@ -139,6 +141,9 @@ impl Step<'_> {
     fn collect(&self, workspace: Workspace, ended: &Ended) -> Result<Built, String> {
         let outputs = self.outputs(&workspace)?;
         let passed = ended.exit.status == Status::Code(0) && ended.exit.limit.is_none();
+        if !passed && let Some(why) = self.hosts_fault(ended) {
+            return Err(why);
+        }
         let output = match passed && self.run.keep_layer {
             true => Some(
                 workspace
@@ -158,6 +163,23 @@ impl Step<'_> {
             message: (!passed).then(|| failure(ended, self.action)),
             claim: None,
         })
+    }
+
+    /// Why a failure is this machine's and not the step's, if it is.
+    fn hosts_fault(&self, ended: &Ended) -> Option<String> {
+        let full =
+            || "the disk that holds the store is full; make room and run it again".to_owned();
+        // A step may have made room again as it cleaned up: its own words tell.
+        if ended.tail.contains("No space left on device") {
+            return Some(full());
+        }
+        let disk = rustix::fs::statvfs(self.builder.store.dir()).ok()?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_LEAST_BYTES {
+            return Some(full());
+        }
+        let killed = ended.exit.status == Status::Signal(9) && ended.exit.limit.is_none();
+        killed
+            .then(|| "something outside killed the step; the host may be out of memory".to_owned())
     }
 
     fn outputs(&self, workspace: &Workspace) -> Result<BTreeMap<String, BlobId>, String> {

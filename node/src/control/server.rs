@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use caravan_protocol::ids::RunId;
@@ -18,6 +19,8 @@ use crate::{driver::Handle, task::Tasks};
 
 /// Conversations at once.
 const CALLS_MAX: usize = 64;
+/// How often a live log is looked at.
+const LOG_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a log in one answer.
 const LOG_PIECE_BYTES: usize = 256 * 1024;
 
@@ -67,7 +70,10 @@ impl Server {
                         drop(permit);
                     });
                 }
-                Err(error) => tracing::warn!(%error, "could not accept on the control socket"),
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept on the control socket");
+                    tokio::time::sleep(LOG_PAUSE).await;
+                }
             }
         }
     }
@@ -88,7 +94,14 @@ async fn answer(mut stream: UnixStream, handle: &Handle) -> io::Result<()> {
     };
     match request {
         Request::Ci(request) => match handle.ci(request).await {
-            Ok(run) => follow_run(&mut stream, handle, run).await,
+            Ok(run) => {
+                let told = follow_run(&mut stream, handle, run).await;
+                if told.is_err() {
+                    // Whoever asked is gone, however that came about; a run that has ended stays.
+                    let _ = handle.cancel(run).await;
+                }
+                told
+            }
             Err(text) => wire::write(&mut stream, &Reply::Error(text)).await,
         },
         Request::Log {
@@ -188,11 +201,21 @@ async fn send_log(
     loop {
         changes.borrow_and_update();
         let Some(piece) = handle.log(run, want, offset, LOG_PIECE_BYTES).await else {
-            return wire::write(
-                stream,
-                &Reply::Error("there is no log for that step yet".into()),
-            )
-            .await;
+            let step = handle
+                .run(run)
+                .and_then(|run| run.steps.get(&want).cloned());
+            let open = step.as_ref().is_some_and(|step| !step.state.is_final());
+            if !(follow && open) {
+                let none = || Reply::Error("show a log: that step has none yet".to_owned());
+                let reply = if offset > 0 { Reply::Done } else { none() };
+                return wire::write(stream, &reply).await;
+            }
+            // It has not begun, or has ended and its log is being put away.
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return Ok(()) },
+                () = tokio::time::sleep(LOG_PAUSE) => {}
+            }
+            continue;
         };
         if !piece.bytes.is_empty() {
             offset = piece.next;
@@ -209,7 +232,7 @@ async fn send_log(
         } else {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+                () = tokio::time::sleep(LOG_PAUSE) => {}
             }
         }
     }

@@ -130,7 +130,8 @@ impl Driver {
         let Some(mut waiting) = self.flights.remove(&key) else {
             return Vec::new();
         };
-        if cancelled && !waiting.is_empty() {
+        // Trouble of one owner's attempt is not the other's: it may have what the first lacked.
+        if (cancelled || built.verdict == Verdict::Infra) && !waiting.is_empty() {
             let (attempt, encoded) = waiting.remove(0);
             self.flights.insert(key, waiting);
             self.launch(attempt, &encoded);

@@ -4,11 +4,16 @@
 use std::sync::Arc;
 
 use caravan_effects::base::{self, Importable};
-use caravan_protocol::{ids::RunId, platform::Platform, policy::Base};
+use caravan_protocol::{
+    identity::Tier,
+    ids::{NodeId, RunId},
+    platform::Platform,
+    policy::Base,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Driver, Notice, Shared, questions};
-use crate::{build::chain, control::Reply, home::Home};
+use crate::{build::chain, clock, control::Reply, home::Home};
 
 /// The bases pinned in a node's store, by name.
 pub(crate) fn pinned(home: &Home) -> Vec<Base> {
@@ -33,12 +38,13 @@ impl Driver {
             names
         };
         let shared = Arc::clone(&self.shared);
+        let trusted = self.trusted();
         self.shared.tasks.spawn("bases", async move {
             let found = async {
                 let mut bases = Vec::new();
                 for name in names {
                     let wanted = base::importable(&name).map_err(|error| error.to_string())?;
-                    bases.push(have(&shared, wanted, false).await?);
+                    bases.push(have(&shared, &trusted, wanted, false).await?);
                 }
                 Ok(bases)
             };
@@ -63,10 +69,21 @@ impl Driver {
                     done: 0,
                     total: 0,
                 });
-                have(&shared, wanted, true).await.map(Reply::Base)
+                have(&shared, &[], wanted, true).await.map(Reply::Base)
             };
             drop(reply.send(imported.await));
         });
+    }
+
+    /// Other members whose word on a base is taken.
+    fn trusted(&self) -> Vec<NodeId> {
+        let members = self.membership.roster.members(clock::stamp());
+        let trusted = members
+            .filter(|cert| cert.tier >= Tier::Trusted)
+            .map(|cert| cert.node);
+        trusted
+            .filter(|node| *node != self.shared.home.key.node())
+            .collect()
     }
 
     pub(crate) fn on_imported(&mut self, base: Base) {
@@ -77,24 +94,38 @@ impl Driver {
     }
 }
 
-/// The base, imported if there is none or `anew` is asked for. One import at a time.
-async fn have(shared: &Arc<Shared>, wanted: Importable, anew: bool) -> Result<Base, String> {
-    let _one = shared.importing.lock().await;
+/// The base that is pinned under this name, if all of it is here.
+fn known(shared: &Arc<Shared>, name: &str) -> Result<Option<Base>, String> {
     let known: Option<Base> = shared
         .home
-        .load("base", wanted.name)
+        .load("base", name)
         .map_err(|error| chain(&error))?;
-    if let Some(base) = known
-        && !anew
-        && shared
+    let whole = |base: &Base| {
+        shared
             .home
             .store
             .missing(base.tree)
             .is_ok_and(|missing| missing.is_empty())
-    {
+    };
+    Ok(known.filter(whole))
+}
+
+/// The base, imported if there is none or `anew` is asked for. One import at a time.
+async fn have(
+    shared: &Arc<Shared>,
+    trusted: &[NodeId],
+    wanted: Importable,
+    anew: bool,
+) -> Result<Base, String> {
+    if !anew && let Some(base) = known(shared, wanted.name)? {
         return Ok(base);
     }
-    if !anew && let Some(base) = questions::base_of_a_member(shared, wanted.name).await {
+    let _one = shared.importing.lock().await;
+    // Another may have made it meanwhile.
+    if !anew && let Some(base) = known(shared, wanted.name)? {
+        return Ok(base);
+    }
+    if !anew && let Some(base) = questions::base_of_a_member(shared, trusted, wanted.name).await {
         return pin(shared, base).await;
     }
     tracing::info!(

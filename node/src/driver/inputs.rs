@@ -37,6 +37,8 @@ struct StoreSink {
     batch: Mutex<(Batch, u64)>,
 }
 
+/// Largest layer that is taken from a member, bytes; never more than half of the free room.
+const FETCH_TREE_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 /// Bytes that are made safe together.
 const BATCH_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -137,7 +139,17 @@ async fn missing(shared: &Arc<Shared>, tree: TreeId) -> Result<Vec<Wanted>, Stri
         if missing.is_empty() {
             return Ok(Vec::new());
         }
-        let sizes = store.tree(tree)?.blobs();
+        let listed = store.tree(tree)?;
+        let room = rustix::fs::statvfs(store.dir()).map_or(u64::MAX, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) / 2
+        });
+        if listed.size() > FETCH_TREE_BYTES_MAX.min(room) {
+            return Err(StoreError::TooMany {
+                what: "bytes of a layer that a member offers".to_owned(),
+                max: FETCH_TREE_BYTES_MAX.min(room),
+            });
+        }
+        let sizes = listed.blobs();
         let sized = missing
             .iter()
             .filter_map(|blob| Some(Wanted::exactly(*blob, *sizes.get(blob)?)));

@@ -12,6 +12,9 @@ use caravan_protocol::{
 use super::Driver;
 use crate::{build::Built, clock};
 
+/// Jobs given to other nodes whose late results are still taken.
+const PLACED_MAX: usize = 4096;
+
 impl Driver {
     /// Tells the engine something and does what it asks for.
     pub(crate) fn market(&mut self, event: Event) {
@@ -29,7 +32,11 @@ impl Driver {
             Command::Send { to, message } => self.send(to, &message),
             Command::Gossip { platform, digest } => self.gossip(&platform, &digest),
             Command::WakeAt(at) => self.wake = Some(at),
-            Command::Placed { attempt, .. } | Command::Progress { attempt, .. } => {
+            Command::Placed { attempt, node } => {
+                self.note_placed(attempt.job.action(), node);
+                self.show_standing(attempt.job.action());
+            }
+            Command::Progress { attempt, .. } => {
                 self.show_standing(attempt.job.action());
             }
             Command::Waiting { job, reason } => self.note_trouble(job.action(), reason.to_string()),
@@ -59,6 +66,14 @@ impl Driver {
             Command::Reject { from, reason } => {
                 tracing::debug!(peer = %from.fmt_short(), %reason, "refused what a member said");
             }
+        }
+    }
+
+    fn note_placed(&mut self, key: ActionKey, node: NodeId) {
+        self.placed.retain(|placed| *placed != (key, node));
+        self.placed.push_back((key, node));
+        if self.placed.len() > PLACED_MAX {
+            self.placed.pop_front();
         }
     }
 
@@ -146,7 +161,7 @@ impl Driver {
     /// An own job ended on a node. What ended here is kept already; what ended elsewhere must come.
     fn on_done(&mut self, key: ActionKey, node: NodeId, outcome: &[u8]) {
         if node == self.shared.home.key.node() {
-            return match self.weigh(key) {
+            return match self.ended(key, node) {
                 Some(outcome) => self.close(key, &outcome),
                 None => self.close_infra(key, "the result could not be kept; see the node's log"),
             };
@@ -165,8 +180,10 @@ impl Driver {
     }
 
     fn on_late(&mut self, key: ActionKey, node: NodeId, verdict: Verdict, outcome: &[u8]) {
+        // A claim that nobody asked for is nobody's evidence: it is taken only from a node that was
+        // given this very job.
         if verdict != Verdict::Infra
-            && node != self.shared.home.key.node()
+            && self.placed.contains(&(key, node))
             && let Ok((report, _)) = self.believe(key, node, outcome)
         {
             self.keep(key, &report.claim, report.words.as_deref());
@@ -184,9 +201,13 @@ impl Driver {
             Ok(landed) => {
                 self.counters.fetched_bytes += landed.bytes;
                 self.keep(key, &landed.claim, landed.words.as_deref());
-                match self.weigh(key) {
-                    Some(outcome) => self.close(key, &outcome),
-                    None => self.again(key, "claims about it contradict each other".to_owned()),
+                match self.ended(key, node) {
+                    Some(outcome) => {
+                        self.close(key, &outcome);
+                        // Wanted anew while it was under way, it need not be run again.
+                        self.market(Event::Unwant(key.into()));
+                    }
+                    None => self.again(key, "its claim names what did not come".to_owned()),
                 }
             }
             Err(why) => self.again(

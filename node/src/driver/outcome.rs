@@ -12,7 +12,7 @@ use caravan_protocol::{
     codec,
     identity::Signed,
     ids::{ActionKey, BlobId, NodeId},
-    level::{Vouched, judge},
+    level::{Level, Vouched, judge},
     limits,
     policy::Outcome,
 };
@@ -112,48 +112,59 @@ impl Driver {
             (_, Verdict::Fail) => (!rebuild).then_some(outcome),
             (_, Verdict::Infra) => None,
             (Work::Run(run), Verdict::Pass) if !run.keep_layer => Some(outcome),
-            (_, Verdict::Pass) => {
-                let missing = self.shared.home.store.missing(outcome.output?);
-                missing
-                    .is_ok_and(|missing| missing.is_empty())
-                    .then_some(outcome)
-            }
+            (_, Verdict::Pass) => outcome.output.is_some().then_some(outcome),
         }
     }
 
-    /// The outcome that the claims kept here come to.
+    /// The outcome that the claims kept here come to: those whose results are here.
     pub(crate) fn weigh(&self, key: ActionKey) -> Option<Outcome> {
+        let kept = self.kept(key);
+        let vouched: Vec<Vouched> = kept.iter().map(|(vouched, _)| vouched.clone()).collect();
+        let judged = judge(&vouched, self.shared.home.key.node())?;
+        let (_, id) = kept.iter().find(|(known, _)| known == judged.vouched)?;
+        self.outcome(judged.vouched, *id, judged.level)
+    }
+
+    /// The outcome of an attempt that has just ended on `node`. It counts whatever others claim:
+    /// what they say decides only how far it can be relied on.
+    pub(crate) fn ended(&self, key: ActionKey, node: NodeId) -> Option<Outcome> {
+        let kept = self.kept(key);
+        let of_node = kept.iter().filter(|(vouched, _)| vouched.cert.node == node);
+        let (vouched, id) = of_node.max_by_key(|(vouched, _)| vouched.claim.started)?;
+        let own = node == self.shared.home.key.node();
+        let least = if own { Level::Local } else { Level::Claimed };
+        let weighed = self.weigh(key).filter(|weighed| {
+            (weighed.verdict, weighed.output) == (vouched.claim.verdict, vouched.claim.output)
+        });
+        self.outcome(vouched, *id, weighed.map_or(least, |weighed| weighed.level))
+    }
+
+    /// Claims about an action by members, past or present, whose results are here.
+    fn kept(&self, key: ActionKey) -> Vec<(Vouched, BlobId)> {
         let store = &self.shared.home.store;
         let roster = &self.membership.roster;
-        let mut ids = Vec::new();
-        let vouched: Vec<Vouched> = store
-            .claims(key)
-            .ok()?
-            .iter()
-            .filter_map(|signed| {
-                let claim = signed.open(roster.mesh()).ok()?;
-                let cert = roster.vouches(signed.signer())?.clone();
-                (claim.action == key).then(|| {
-                    ids.push((claim.clone(), signed.id()));
-                    Vouched { cert, claim }
-                })
-            })
-            .collect();
-        let judged = judge(&vouched, self.shared.home.key.node())?;
-        let claim = &judged.vouched.claim;
-        let id = ids
-            .iter()
-            .find(|(known, _)| known == claim)
-            .map(|(_, id)| *id);
-        let words = id.and_then(|id: BlobId| store.record("words", &id.to_string()).ok().flatten());
+        let claims = store.claims(key).unwrap_or_default();
+        let open = |signed: &Signed<Claim>| {
+            let claim = signed.open(roster.mesh()).ok()?;
+            let cert = roster.vouches(signed.signer())?.clone();
+            (claim.action == key && is_here(store, &claim))
+                .then(|| (Vouched { cert, claim }, signed.id()))
+        };
+        claims.iter().filter_map(open).collect()
+    }
+
+    fn outcome(&self, vouched: &Vouched, id: BlobId, level: Level) -> Option<Outcome> {
+        let store = &self.shared.home.store;
+        let claim = &vouched.claim;
+        let words = store.record("words", &id.to_string()).ok().flatten();
         Some(Outcome {
-            action: key,
+            action: claim.action,
             verdict: claim.verdict,
             output: claim.output,
             outputs: outputs(store, claim)?,
             log: claim.log,
-            level: judged.level,
-            node: judged.vouched.cert.node,
+            level,
+            node: vouched.cert.node,
             cached: false,
             wall_ms: claim.wall_ms,
             message: words.map(|words| String::from_utf8_lossy(&words).into_owned()),
@@ -180,6 +191,16 @@ impl Driver {
         }
         Ok((report, claim))
     }
+}
+
+/// Whether everything that a claim names as its result is in the store.
+fn is_here(store: &Store, claim: &Claim) -> bool {
+    let whole = |tree| store.missing(tree).is_ok_and(|missing| missing.is_empty());
+    claim.output.is_none_or(whole)
+        && claim
+            .outputs
+            .values()
+            .all(|blob| store.has_blob(*blob).unwrap_or(false))
 }
 
 /// The bytes of a claim's named outputs, or nothing where one of them is not here.

@@ -1,8 +1,8 @@
 //! What members ask each other directly: small questions with one answer, apart from the market.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use caravan_protocol::{codec, limits, policy::Base};
+use caravan_protocol::{codec, ids::NodeId, limits, policy::Base};
 use serde::{Deserialize, Serialize};
 
 use super::{Driver, Shared, inputs};
@@ -31,12 +31,37 @@ impl Driver {
     }
 }
 
+/// Whether facts are words: they end up in variables, names and recipes.
+fn are_plain(facts: &BTreeMap<String, String>) -> bool {
+    let plain = |text: &String| {
+        (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._+~:-".contains(&b))
+    };
+    facts.len() <= 64
+        && facts
+            .iter()
+            .all(|(name, value)| plain(name) && plain(value))
+}
+
 /// A base of this name from the first connected member that has it pinned, brought here whole.
-pub(crate) async fn base_of_a_member(shared: &Arc<Shared>, name: &str) -> Option<Base> {
+///
+/// A base is below everything, so only members that are trusted are asked.
+pub(crate) async fn base_of_a_member(
+    shared: &Arc<Shared>,
+    trusted: &[NodeId],
+    name: &str,
+) -> Option<Base> {
     let mesh = shared.mesh.as_ref()?;
     let question = codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Question::Bases).ok()?;
     let here = caravan_protocol::platform::Platform::here();
-    for member in mesh.connected() {
+    let connected = mesh.connected();
+    for member in trusted
+        .iter()
+        .copied()
+        .filter(|node| connected.contains(node))
+    {
         let Ok(bytes) = mesh.request(member, question.clone()).await else {
             continue;
         };
@@ -46,7 +71,7 @@ pub(crate) async fn base_of_a_member(shared: &Arc<Shared>, name: &str) -> Option
         };
         let Some(base) = bases
             .into_iter()
-            .find(|base| base.name == name && base.platform == here)
+            .find(|base| base.name == name && base.platform == here && are_plain(&base.facts))
         else {
             continue;
         };

@@ -395,7 +395,7 @@ impl Driver {
 }
 
 const STOPPED: &str = "the node stopped; ask again: finished steps are kept";
-const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
+const RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 fn decode(bytes: &[u8]) -> Result<RunView, caravan_protocol::codec::CodecError> {
     caravan_protocol::codec::decode::<RUN_BYTES_MAX, _>(bytes)

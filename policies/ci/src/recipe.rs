@@ -9,6 +9,11 @@ use crate::plan::Plan;
 /// Commands that do what the variant did, with Docker and plain opam.
 pub(crate) fn dockerfile(base: &Base, plan: &Plan, head: &ProjectHead) -> String {
     let suite = base.facts.get("suite").map_or("stable", String::as_str);
+    let suite = if suite.bytes().all(|b| b.is_ascii_lowercase()) {
+        suite
+    } else {
+        "stable"
+    };
     let packages: Vec<String> = plan
         .packages
         .iter()

@@ -77,19 +77,21 @@ impl Settings {
 
 /// A project may name its own directories, URLs and the node's default, never a path of the node.
 fn place(name: String) -> Result<Place, SettingsError> {
-    if name == DEFAULT_REPOSITORY
-        || name.contains("://")
-        || (name.contains('@') && name.contains(':'))
-    {
+    let web = name.starts_with("https://") || name.starts_with("http://");
+    if name == DEFAULT_REPOSITORY || (web && !name.contains(char::is_control)) {
         return Ok(Place::Node(name));
     }
-    let inside =
-        !name.starts_with('/') && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
+    // Plain names only: they are printed in recipes that people paste into shells.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-/".contains(c);
+    let inside = !name.starts_with('-')
+        && name.chars().all(plain)
+        && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
     if inside {
         Ok(Place::Project(name))
     } else {
         Err(SettingsError(format!(
-            "opam.repositories: {name:?} is not a directory of the project, a URL or \"default\""
+            "opam.repositories: {name:?} is not a plainly named directory of the project, an http or \
+             https URL, or \"default\""
         )))
     }
 }
@@ -124,7 +126,18 @@ mod tests {
 
     #[test]
     fn a_project_cannot_name_the_nodes_files_and_typos_are_told() {
-        for bad in ["/etc", "../x", "a/../../x", "", "./x"] {
+        for bad in [
+            "/etc",
+            "../x",
+            "a/../../x",
+            "",
+            "./x",
+            "/a:b@c",
+            "git@h:x",
+            "ssh://h/x",
+            "-x",
+            "a b",
+        ] {
             let text = format!("[opam]\nrepositories = [\"{bad}\"]");
             assert!(read(&text).is_err(), "{bad:?} was taken");
         }

@@ -146,6 +146,12 @@ fn passed(outcome: &Outcome) -> (State, Option<String>) {
             Some("the step ended well and says nothing of a build".to_owned()),
         );
     }
+    if !says("tests passed") && !says("tests none") {
+        return (
+            State::Failed,
+            Some("the step ended well and its tests did not".to_owned()),
+        );
+    }
     if says("tests none") {
         return (
             State::Ok,
