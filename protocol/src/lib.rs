@@ -14,6 +14,7 @@ pub mod limits;
 pub mod offer;
 pub mod platform;
 pub mod policy;
+pub mod spec;
 pub mod time;
 pub mod tree;
 pub mod view;

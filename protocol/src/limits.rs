@@ -104,3 +104,22 @@ pub const OPAM_FILE_BYTES_MAX: usize = 1024 * 1024;
 pub const VARIANTS_MAX: usize = 64;
 /// Most packages of one solution.
 pub const PACKAGES_MAX: usize = 2000;
+
+/// Largest text of one build spec, bytes; its printed form is bound by the same.
+pub const SPEC_BYTES_MAX: usize = 1024 * 1024;
+/// Most atoms and lists of one build spec.
+pub const SPEC_NODES_MAX: usize = 64 * 1024;
+/// Most parentheses open at once in a build spec; enough for all nested builds.
+pub const SPEC_PARENS_MAX: usize = 64;
+/// Longest atom of a build spec, bytes: the longest argument that Linux gives a program.
+pub const SPEC_ATOM_BYTES_MAX: usize = 128 * 1024 - 1;
+/// Most ops of one build spec, nested builds included.
+pub const SPEC_OPS_MAX: usize = 4096;
+/// Most nested builds of one build spec, at all depths.
+pub const SPEC_BUILDS_MAX: usize = 256;
+/// Deepest build within builds of a build spec.
+pub const SPEC_BUILD_DEPTH_MAX: usize = 16;
+/// Longest name of a nested build, of a cache and of a secret, bytes.
+pub const SPEC_NAME_BYTES_MAX: usize = 255;
+/// Longest name of a base image, bytes.
+pub const SPEC_IMAGE_BYTES_MAX: usize = 1024;
