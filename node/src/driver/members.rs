@@ -226,6 +226,8 @@ impl Driver {
         }
         self.on_down(node);
         self.peers.remove(&node);
+        // Whoever asked looks at once.
+        self.publish();
         Ok(())
     }
 

@@ -280,6 +280,7 @@ impl Driver {
         let run = self.runs.get(&id).ok_or("there is no such run")?;
         if run.view.finished.is_none() {
             self.end_run(id, State::Cancelled, Some(why.to_owned()));
+            self.publish();
         }
         Ok(())
     }
