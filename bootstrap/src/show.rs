@@ -98,7 +98,11 @@ pub(crate) fn verdict(run: &RunView) {
     let took = run
         .finished
         .map_or(0, |end| end.as_ms().saturating_sub(run.started.as_ms()));
-    if run.executed == 0 && all > 0 {
+    if all == 0 {
+        say!("no step was run ({})", duration(took));
+    } else if run.executed as usize == all {
+        say!("all {all} steps were run ({})", duration(took));
+    } else if run.executed == 0 {
         say!(
             "nothing had to be done: all {all} steps were there already ({})",
             duration(took)

@@ -69,7 +69,7 @@ pub struct SourceFile {
 pub struct PackagePlan {
     /// The package.
     pub package: Package,
-    /// What it is built on, by place in [`Plan::packages`], ascending: its whole closure.
+    /// What it is built on, by place in [`Plan::packages`], dependencies first: its whole closure.
     pub closure: Vec<usize>,
     /// Packages of the solution outside of the closure that only have to be there in the end.
     pub post: Vec<Package>,
@@ -204,7 +204,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn package(&self, chosen: &Chosen) -> Result<PackagePlan, PlanError> {
-        let below = self.solution.closure(&chosen.package);
+        let below = self.below(chosen);
         let mut closure = Vec::with_capacity(below.len());
         for dependency in &below {
             let Some(place) = self.places.get(&dependency.package) else {
@@ -219,7 +219,6 @@ impl Maker<'_> {
             };
             closure.push(*place);
         }
-        closure.sort_unstable();
         Ok(PackagePlan {
             package: chosen.package.clone(),
             closure,
@@ -228,6 +227,29 @@ impl Maker<'_> {
             extra: self.repository.extra_files(&chosen.package),
             files: files(&chosen.package, &chosen.opam)?,
         })
+    }
+
+    /// Everything that a package needs before it is built, dependencies first. The order depends on
+    /// those packages alone and not on what else is in the solution: the same package on the same
+    /// ones is the same work in every project.
+    fn below(&self, chosen: &Chosen) -> Vec<&Chosen> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        // What is still to do, the next last; each package comes again after its dependencies.
+        let mut open: Vec<(&Package, bool)> =
+            chosen.deps.iter().rev().map(|dep| (dep, false)).collect();
+        while let Some((package, is_done)) = open.pop() {
+            let Some(found) = self.solution.get(&package.name) else {
+                continue;
+            };
+            if is_done {
+                order.push(found);
+            } else if seen.insert(package) {
+                open.push((package, true));
+                open.extend(found.deps.iter().rev().map(|dep| (dep, false)));
+            }
+        }
+        order
     }
 
     /// Packages that it, or one below it, wants only in the end: opam must be told that they will

@@ -248,6 +248,30 @@ fn equal_inputs_want_equal_actions_and_one_line_changes_only_the_projects_own_st
 }
 
 #[test]
+fn a_package_is_the_same_work_in_every_project() {
+    let hello = actions(sample());
+    let mut files = sample();
+    let all: Vec<String> = files.iter().map(|(path, _)| path.to_owned()).collect();
+    assert!(all.iter().any(|path| path == "hello-bin.opam"));
+    // Another project: one package that needs little, whose names sort elsewhere.
+    let opam = "opam-version: \"2.0\"\ndepends: [\"dune\" \"uutf\" \"base-threads\"]\n";
+    files.insert("hello.opam", opam.as_bytes());
+    files.insert("hello-bin.opam", *b"");
+    let other = actions(files);
+    for package in [
+        "dune.2.9.3",
+        "ocamlfind.1.9.6",
+        "ocamlbuild.0.14.1",
+        "topkg.1.0.7",
+        "ocaml.4.13.1",
+    ] {
+        let key = |all: &BTreeMap<String, Action>| all[package].key().expect("good");
+        assert_eq!(key(&hello), key(&other), "{package} would be built twice");
+    }
+    assert!(!other.contains_key("alcotest.1.6.0"));
+}
+
+#[test]
 fn a_changed_bound_changes_the_plan() {
     let with = |bound: &str| {
         let mut files = sample();
