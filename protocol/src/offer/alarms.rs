@@ -76,11 +76,13 @@ impl Alarms {
     }
 
     /// How many deadlines are set.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn len(&self) -> usize {
         self.times.len()
     }
 
     /// All deadlines that are set.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Alarm> {
         self.times.keys()
     }

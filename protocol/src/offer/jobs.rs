@@ -272,6 +272,7 @@ impl Jobs {
         self.queues.keys()
     }
 
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn queues(&self) -> impl Iterator<Item = (&Platform, &Queue)> {
         self.queues.iter()
     }
@@ -286,6 +287,7 @@ impl Jobs {
         self.held.get(&node).map_or(0, BTreeSet::len)
     }
 
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn held_all(&self) -> usize {
         self.held.values().map(BTreeSet::len).sum()
     }

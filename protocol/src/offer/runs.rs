@@ -111,6 +111,7 @@ impl Work {
         self.results.contains_key(&attempt)
     }
 
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn results_len(&self) -> usize {
         debug_assert_eq!(self.results.len(), self.result_order.len());
         self.results.len()
