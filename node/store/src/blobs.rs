@@ -188,12 +188,20 @@ impl Store {
     /// What is missing to lay out this tree: its own encoding, or else those of its blobs that are
     /// not here. Empty when the tree is complete.
     pub fn missing(&self, tree: TreeId) -> Result<Vec<BlobId>> {
-        let tree = match self.tree(tree) {
-            Ok(tree) => tree,
+        let (known, moment) = self.inner.whole.has(tree);
+        if known {
+            return Ok(Vec::new());
+        }
+        let listing = match self.tree(tree) {
+            Ok(listing) => listing,
             Err(StoreError::NoBlob { blob }) => return Ok(vec![blob]),
             Err(error) => return Err(error),
         };
-        self.missing_of(&tree)
+        let missing = self.missing_of(&listing)?;
+        if missing.is_empty() {
+            self.inner.whole.add(tree, moment);
+        }
+        Ok(missing)
     }
 
     pub(crate) fn missing_of(&self, tree: &Tree) -> Result<Vec<BlobId>> {

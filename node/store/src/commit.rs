@@ -287,7 +287,9 @@ pub(crate) fn forget(inner: &Inner, objects: Vec<Key>, layers: Vec<TreeId>) -> R
         remove_layers: layers,
         ..Change::default()
     };
-    inner.index.apply(&change)?;
+    let applied = inner.index.apply(&change);
+    inner.whole.clear();
+    applied?;
     crash::point();
     for key in &change.remove {
         unlink(inner, key)?;

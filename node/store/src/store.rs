@@ -1,8 +1,9 @@
 //! The store as its users hold it: a handle that is cheap to clone and safe to share.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use caravan_protocol::ids::TreeId;
@@ -23,6 +24,7 @@ pub(crate) struct Inner {
     pub(crate) logs: logs::Live,
     /// Held while files enter or leave `objects/` and `layers/` together with the index.
     pub(crate) commit: Mutex<()>,
+    pub(crate) whole: Whole,
     // Dropped last, since it holds the lock.
     pub(crate) home: Home,
 }
@@ -44,6 +46,37 @@ pub struct Stat {
     pub records: u64,
 }
 
+/// Trees that were found complete, so that a stack of large layers is not read anew for each step
+/// on it. Emptied whenever anything is forgotten.
+#[derive(Default)]
+pub(crate) struct Whole(Mutex<(u64, BTreeSet<TreeId>)>);
+
+/// Trees that are remembered as complete.
+const WHOLE_MAX: usize = 65_536;
+
+impl Whole {
+    /// Whether this tree is known to be complete; if not, the moment to hand to [`Whole::add`].
+    pub(crate) fn has(&self, tree: TreeId) -> (bool, u64) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.1.contains(&tree), state.0)
+    }
+
+    /// Remembers what was found after `moment`, unless something was forgotten since.
+    pub(crate) fn add(&self, tree: TreeId, moment: u64) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 == moment && state.1.len() < WHOLE_MAX {
+            state.1.insert(tree);
+        }
+    }
+
+    /// To be called after the index has forgotten something.
+    pub(crate) fn clear(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        state.1.clear();
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.inner.home.dir().display())
@@ -61,6 +94,7 @@ impl Store {
                 index,
                 logs: logs::Live::default(),
                 commit: Mutex::new(()),
+                whole: Whole::default(),
                 home,
             }),
         };
