@@ -309,3 +309,22 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "waited too long: {what}");
     }
 }
+
+/// The git program in `dir`; what it prints.
+///
+/// # Panics
+/// If git fails.
+pub fn git(dir: &Path, words: &[&str]) -> String {
+    let done = Command::new("git")
+        .args(["-c", "user.name=T", "-c", "user.email=t@example.org", "-C"])
+        .arg(dir)
+        .args(words)
+        .output()
+        .expect("git runs");
+    assert!(
+        done.status.success(),
+        "git {words:?}: {}",
+        text(&done.stderr)
+    );
+    text(&done.stdout).trim().to_owned()
+}
