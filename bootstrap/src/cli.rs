@@ -27,6 +27,8 @@ pub(crate) enum Verb {
     Node(NodeVerb),
     /// Take a project through CI and show how it goes
     Ci(Ci),
+    /// Build a spec of OBuilder's language, step by step
+    Build(Build),
     /// List, show and cancel runs
     #[command(subcommand)]
     Job(JobVerb),
@@ -39,6 +41,9 @@ pub(crate) enum Verb {
     /// Import and list the bases that projects are tested on
     #[command(subcommand)]
     Base(BaseVerb),
+    /// Import images from registries, layouts, archives and directories, and export them
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Look after the store of layers
     #[command(subcommand)]
     Store(StoreVerb),
@@ -112,6 +117,52 @@ pub(crate) struct Ci {
     pub(crate) output: Output,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The spec; `-` for standard input
+    #[arg(short = 'f', long = "file", value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// Directory that `copy` copies from
+    #[arg(required_unless_present_any = ["dockerfile", "plan"])]
+    pub(crate) dir: Option<PathBuf>,
+    /// Value of a secret, in a file; may be given again
+    #[arg(long, value_name = "ID:FILE")]
+    pub(crate) secret: Vec<String>,
+    /// Whose spec it is: projects share neither results nor caches [default: the directory's path]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Run every step again, even one that passed
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+    /// Print what would be done, and do nothing
+    #[arg(long, conflicts_with = "dockerfile")]
+    pub(crate) plan: bool,
+    /// Print a Dockerfile that does the same, and do nothing
+    #[arg(long)]
+    pub(crate) dockerfile: bool,
+    /// Write caches and secrets too, for BuildKit
+    #[arg(long, requires = "dockerfile")]
+    pub(crate) buildkit: bool,
+    /// How lines of the Dockerfile go on
+    #[arg(
+        long,
+        requires = "dockerfile",
+        value_name = "STYLE",
+        default_value = "unix"
+    )]
+    pub(crate) escape: EscapeArg,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EscapeArg {
+    /// With a backslash
+    Unix,
+    /// With a backtick
+    Windows,
+}
+
 #[derive(Debug, Args, Default)]
 pub(crate) struct Output {
     /// Print JSON
@@ -146,6 +197,17 @@ pub(crate) struct Log {
     /// Follow a log that is being written
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Begin at this byte of the log; a negative one is counted from the end
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        conflicts_with = "tail"
+    )]
+    pub(crate) offset: Option<i64>,
+    /// Begin with the last N lines
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -184,15 +246,125 @@ pub(crate) enum BaseVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// Import an image as a base
+    Import(ImageImport),
+    /// Write a base or tree as an OCI layout; equal trees give equal bytes
+    Export(ImageExport),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageImport {
+    /// What the base is called
+    pub(crate) name: String,
+    /// docker://HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG], or the path of an OCI layout, of a root
+    /// file system's archive (.tar, .gz, .zst, .xz) or of its directory
+    pub(crate) source: String,
+    /// Platform, as linux/arm64 or linux-arm64 [default: this node's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Ask the registry without encryption
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Names and passwords of registries, a file as Docker's config.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Certificate authorities to believe instead of the system's, a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// What is in it, as in ocaml=5.2.0; may be given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) fact: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageExport {
+    /// A base's name, or a tree's id
+    pub(crate) what: String,
+    /// Directory of the layout, or its archive if it ends in .tar; neither may be there
+    pub(crate) to: PathBuf,
+    /// Tree to add as a layer above; may be given again
+    #[arg(long, value_name = "TREE")]
+    pub(crate) layer: Vec<String>,
+    /// The image's name in the layout
+    #[arg(long, value_name = "TAG", default_value = "latest")]
+    pub(crate) tag: String,
+    /// Compress layers with zstd instead of gzip
+    #[arg(long)]
+    pub(crate) zstd: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum StoreVerb {
     /// How much is kept
     Stat(Output),
     /// Read everything again and find what is damaged
     Check {
-        /// Forget what is damaged, so that it is made or fetched again
+        /// Forget what is damaged, so that it is made or fetched again; what is pinned is fetched
+        /// from members at once
         #[arg(long)]
         heal: bool,
         #[command(flatten)]
         output: Output,
+    },
+    /// Make room: forget what is worth least, and remove what nothing names
+    Gc {
+        /// What the store may hold afterwards: 200GiB, or 70% of its file system [default: the low
+        /// water mark]
+        #[arg(long, value_name = "AMOUNT")]
+        to: Option<String>,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Keep a tree or blob from being collected; without one, list what is pinned
+    Pin {
+        /// The tree or blob: its id, the first digits of it, or the name of a pin
+        what: Option<String>,
+        /// What the pin is called [default: the first digits of the id]
+        #[arg(long, value_name = "NAME", requires = "what")]
+        name: Option<String>,
+        /// Why, for those who find it later
+        #[arg(long, value_name = "WORDS", default_value = "", requires = "what")]
+        why: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take a pin away
+    Unpin {
+        /// Its name
+        name: String,
+    },
+    /// List layers and trees by their last use, or the files of a tree
+    Ls {
+        /// The tree: its id, the first digits of it, or the name of a pin
+        tree: Option<String>,
+        /// A path in it [default: its root]
+        path: Option<String>,
+        /// The largest first
+        #[arg(long, conflicts_with = "tree")]
+        by_size: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print a blob, or a file of a tree
+    Cat {
+        /// The blob or tree: its id, the first digits of it, or the name of a pin
+        what: String,
+        /// The file's path in the tree
+        path: Option<String>,
+    },
+    /// Write a tree as a tar archive or a directory
+    Export {
+        /// The tree: its id, the first digits of it, or the name of a pin
+        tree: String,
+        /// The archive; `-` for standard output; a directory if it is one or ends with `/`
+        to: PathBuf,
     },
 }

@@ -15,7 +15,9 @@ use crate::{
 };
 
 mod base;
+mod build;
 mod ci;
+mod image;
 mod job;
 mod join;
 mod log;
@@ -28,12 +30,14 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.verb {
         Verb::Node(verb) => node::run(&data, &verb),
         Verb::Ci(ci) => ci::run(&data, &ci),
+        Verb::Build(build) => build::run(&data, &build),
         Verb::Job(verb) => job::run(&data, &verb),
         Verb::Log(log) => log::run(&data, &log),
         Verb::Invite(invite) => join::invite(&data, &invite),
         Verb::Join(join) => join::join(&data, &join),
         Verb::Base(verb) => base::run(&data, &verb),
         Verb::Store(verb) => store::run(&data, &verb),
+        Verb::Image(verb) => image::run(&data, &verb),
     }
 }
 

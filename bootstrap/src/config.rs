@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::PathBuf};
 
-use caravan_node::Config;
+use caravan_node::{
+    Config,
+    keeping::{Amount, Marks},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -24,6 +27,35 @@ struct File {
     opam_repositories: Option<Vec<String>>,
     archive_mirrors: Option<Vec<String>>,
     bases: Option<Vec<String>>,
+    store: Option<StoreFile>,
+}
+
+/// The water marks of the store.
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct StoreFile {
+    high: Option<String>,
+    low: Option<String>,
+}
+
+impl StoreFile {
+    fn marks(&self) -> Result<Marks, String> {
+        let amount = |text: &Option<String>| text.as_deref().map(str::parse::<Amount>).transpose();
+        let marks = Marks {
+            high: amount(&self.high).map_err(|error| error.to_string())?,
+            low: amount(&self.low).map_err(|error| error.to_string())?,
+        };
+        match (marks.high, marks.low) {
+            (None, Some(_)) => Err("[store] has `low` and no `high`".to_owned()),
+            (Some(Amount::Bytes(high)), Some(Amount::Bytes(low))) if low > high => {
+                Err("[store] has a `low` above its `high`".to_owned())
+            }
+            (Some(Amount::Percent(high)), Some(Amount::Percent(low))) if low > high => {
+                Err("[store] has a `low` above its `high`".to_owned())
+            }
+            _ => Ok(marks),
+        }
+    }
 }
 
 /// The node's directory.
@@ -74,6 +106,9 @@ pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
     if let Some(bases) = file.bases {
         config.bases = bases;
     }
+    if let Some(store) = &file.store {
+        config.store = store.marks().map_err(bad)?;
+    }
     if flags.http != "none" && !flags.http.is_empty() {
         let address = flags.http.parse().map_err(|_| {
             CliError::user(format!(
@@ -96,4 +131,36 @@ pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
 
 fn every_interface(port: u16) -> Vec<String> {
     caravan_mesh::Config::every_interface(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_file(text: &str) -> Result<Config, CliError> {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        fs::write(dir.path().join("config.toml"), text).expect("write");
+        read(dir.path().to_owned(), &NodeRun::default())
+    }
+
+    #[test]
+    fn water_marks_are_read_and_bad_ones_are_named() {
+        let marks = read_file("[store]\nhigh = \"80%\"\nlow = \"100GiB\"\n")
+            .expect("good")
+            .store;
+        assert_eq!(marks.high, Some(Amount::Percent(80)));
+        assert_eq!(marks.low, Some(Amount::Bytes(100 << 30)));
+        assert_eq!(
+            read_file("").expect("nothing is said").store,
+            Marks::default()
+        );
+        for bad in [
+            "[store]\nhigh = \"lots\"",
+            "[store]\nlow = \"10%\"",
+            "[store]\nhigh = \"10%\"\nlow = \"20%\"",
+            "[store]\nmiddle = \"10%\"",
+        ] {
+            assert!(read_file(bad).is_err(), "{bad:?} was taken");
+        }
+    }
 }

@@ -46,7 +46,8 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
-fn date(stamp: Stamp) -> String {
+/// `2026-01-31 12:00:00`.
+pub(crate) fn date(stamp: Stamp) -> String {
     let ms = i64::try_from(stamp.as_ms()).unwrap_or(0);
     jiff::Timestamp::from_millisecond(ms)
         .map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
@@ -54,7 +55,7 @@ fn date(stamp: Stamp) -> String {
 }
 
 /// Rows in columns as wide as their widest cell.
-fn table(head: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -310,8 +311,8 @@ pub(crate) fn status(snapshot: &Snapshot) {
     table(&["ROLE", "HOLDER", "EPOCH", "SINCE (UTC)"], &rows);
 }
 
-/// What the store holds.
-pub(crate) fn store(stat: &StoreView) {
+/// What the store holds, in one line.
+fn store(stat: &StoreView) {
     say!(
         "store    {} blobs, {}, {} mountable layers, {} claims",
         stat.blobs,

@@ -10,17 +10,23 @@ use std::{
 
 use caravan_effects::fetch::Fetcher;
 use caravan_protocol::{
-    action::{Action, Fetch, Run, Source, Work},
+    action::{Action, Copy, Fetch, Run, Source, Work},
     claim::{Claim, Verdict},
     identity::Signed,
     ids::{BlobId, TreeId},
 };
 use caravan_sandbox::{Killer, Sandbox};
-use caravan_store::Store;
+use caravan_store::{Caches, Store};
+pub(crate) use secrets::Secrets;
 use step::Step;
 use tokio_util::sync::CancellationToken;
 
+mod copied;
 mod fetched;
+mod lent;
+mod printed;
+mod redact;
+mod secrets;
 mod step;
 mod words;
 
@@ -87,6 +93,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[derive(Clone)]
 pub(crate) struct Builder {
     store: Store,
+    caches: Caches,
     sandbox: Arc<dyn Sandbox>,
     fetcher: Fetcher,
     tag: String,
@@ -122,6 +129,7 @@ impl Builder {
             .map(|slot| first + slot * IDS_PER_JOB)
             .collect();
         Self {
+            caches: Caches::new(store.clone()),
             store,
             sandbox,
             fetcher,
@@ -130,12 +138,14 @@ impl Builder {
         }
     }
 
-    /// Does `action`; its live log is found in the store under `name`. Once `cancel` fires, what
-    /// runs is stopped and the answer is an infrastructure failure that says so.
+    /// Does `action`, whose secrets are among these; its live log is found in the store under
+    /// `name`. Once `cancel` fires, what runs is stopped and the answer is an infrastructure failure
+    /// that says so.
     pub(crate) async fn build(
         &self,
         action: &Action,
         name: &str,
+        secrets: &Secrets,
         cancel: &CancellationToken,
     ) -> Built {
         match &action.work {
@@ -145,7 +155,8 @@ impl Builder {
                     () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
                 }
             }
-            Work::Run(run) => self.run(action, run, name, cancel).await,
+            Work::Copy(copy) => self.copy(copy).await,
+            Work::Run(run) => self.run((action, run), name, secrets, cancel).await,
         }
     }
 
@@ -166,11 +177,34 @@ impl Builder {
         }
     }
 
+    async fn copy(&self, copy: &Copy) -> Built {
+        let started = Instant::now();
+        let (store, copy) = (self.store.clone(), copy.clone());
+        let copied = tokio::task::spawn_blocking(move || copied::layer(&store, &copy)).await;
+        let wall_ms = elapsed_ms(started);
+        match copied {
+            Ok(Ok(tree)) => Built {
+                verdict: Verdict::Pass,
+                output: Some(tree),
+                wall_ms,
+                message: None,
+                ..Built::infra("")
+            },
+            Ok(Err(copied::CopyError::Store(error))) => Built::infra(chain(&error)),
+            Ok(Err(refused)) => Built {
+                verdict: Verdict::Fail,
+                wall_ms,
+                ..Built::infra(chain(&refused))
+            },
+            Err(_) => Built::infra("the copy's thread died"),
+        }
+    }
+
     async fn run(
         &self,
-        action: &Action,
-        run: &Run,
+        (action, run): (&Action, &Run),
         name: &str,
+        secrets: &Secrets,
         cancel: &CancellationToken,
     ) -> Built {
         let Some(ids) = self.lend_ids() else {
@@ -180,12 +214,14 @@ impl Builder {
         let work = {
             let (builder, action, run) = (self.clone(), action.clone(), run.clone());
             let (name, killer, cancel) = (name.to_owned(), Arc::clone(&killer), cancel.clone());
+            let secrets = secrets.clone();
             tokio::task::spawn_blocking(move || {
                 let step = Step {
                     builder: &builder,
                     action: &action,
                     run: &run,
                     name: &name,
+                    secrets: &secrets,
                 };
                 step.run(ids.base, &killer, &cancel)
             })

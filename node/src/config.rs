@@ -26,6 +26,8 @@ pub struct Config {
     pub archive_mirrors: Vec<String>,
     /// Bases to test on, by name; imported when first needed.
     pub bases: Vec<String>,
+    /// When the store is collected, and how far.
+    pub store: caravan_store::Marks,
     /// The program to re-execute as the sandbox helper, where it is not this one.
     pub helper: Option<PathBuf>,
 }
@@ -46,6 +48,7 @@ impl Config {
             repositories: Vec::new(),
             archive_mirrors: Vec::new(),
             bases: vec!["debian-12".to_owned()],
+            store: caravan_store::Marks::default(),
             helper: None,
         }
     }

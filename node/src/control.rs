@@ -4,13 +4,14 @@
 
 use caravan_protocol::{
     identity::Tier,
-    ids::{NodeId, RunId},
+    ids::{NodeId, RunId, TreeId},
     policy::{Base, WantId},
     view::{RunView, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 pub mod client;
+mod log;
 pub mod server;
 pub mod wire;
 
@@ -26,15 +27,15 @@ pub enum Request {
     Run(RunId),
     /// Give a run up. Answer: [`Reply::Done`].
     Cancel(RunId),
-    /// A step's log from an offset. Answers: [`Reply::Log`], until its end; with `follow` it waits
-    /// for a live log to go on.
+    /// A step's log from any place in it. Answers: [`Reply::Log`], until its end; with `follow` it
+    /// waits for a live log to go on, and [`Reply::LogAnew`] tells that another attempt writes it.
     Log {
         /// The run.
         run: RunId,
         /// The step.
         want: WantId,
-        /// First byte.
-        offset: u64,
+        /// Where to begin.
+        from: LogFrom,
         /// Whether to wait for more.
         follow: bool,
     },
@@ -56,6 +57,15 @@ pub enum Request {
     },
     /// Stop the node. Answer: [`Reply::Done`].
     Stop,
+    /// Build a spec. Answers: [`Reply::Run`] whenever something changed, until the run is final,
+    /// and in between [`Reply::Image`] and [`Reply::Progress`]; or [`Reply::Refused`].
+    Build(BuildRequest),
+    /// Look into the store or look after it. Answers: as the question says.
+    Store(crate::keeping::StoreAsk),
+    /// Import an image as a base. Answers: [`Reply::Progress`], then [`Reply::ImageTold`].
+    ImportImage(crate::images::ImageImport),
+    /// Export an image. Answers: [`Reply::Progress`], then [`Reply::ImageTold`].
+    ExportImage(crate::images::ImageExport),
 }
 
 /// A project to take through CI.
@@ -73,6 +83,52 @@ pub struct CiRequest {
     pub bases: Vec<String>,
     /// Whether failures of earlier runs are tried again.
     pub rebuild: bool,
+}
+
+/// A spec to build.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BuildRequest {
+    /// Absolute path of the directory that comes with it.
+    pub dir: String,
+    /// Whose it is: projects share neither results nor caches.
+    pub project: String,
+    /// What people call the spec: its file's name.
+    pub name: String,
+    /// Its text.
+    pub spec: String,
+    /// The secrets that it asks for.
+    pub secrets: Vec<SecretValue>,
+    /// Whether every step is run again, even one that passed.
+    pub rebuild: bool,
+}
+
+/// A secret on its way to the node. It is never shown and never kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretValue {
+    /// What the spec calls it.
+    pub id: String,
+    /// What it is.
+    pub value: Vec<u8>,
+}
+
+/// Largest secret, bytes.
+pub const SECRET_BYTES_MAX: usize = 512 * 1024;
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretValue({:?}, not shown)", self.id)
+    }
+}
+
+/// Where in a log to begin. All are of the bytes that the step printed, live and later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFrom {
+    /// At this offset.
+    Start(u64),
+    /// So many bytes before what is its end now.
+    BeforeEnd(u64),
+    /// At the first of so many last lines.
+    LastLines(u64),
 }
 
 /// What is answered.
@@ -108,6 +164,26 @@ pub enum Reply {
     Done,
     /// It could not be done; the text says why and what to do.
     Error(String),
+    /// It is not begun, for what was asked is wrong; the text says what and what to do.
+    Refused(String),
+    /// What the name of an image stands for.
+    Image {
+        /// The name.
+        name: String,
+        /// Its files.
+        tree: TreeId,
+        /// Whether it was here before it was asked for.
+        cached: bool,
+    },
+    /// The attempt whose log was followed has been given up; what comes now is the next one's log
+    /// from its beginning.
+    LogAnew,
+    /// What the store answers.
+    Store(Box<crate::keeping::StoreTold>),
+    /// Bytes of a file or an archive.
+    Bytes(Vec<u8>),
+    /// What became of an image.
+    ImageTold(Box<crate::images::ImageTold>),
 }
 
 /// What a check of the store found.
@@ -121,6 +197,8 @@ pub struct Checked {
     pub findings: Vec<String>,
     /// Things forgotten to heal it.
     pub forgotten: u64,
+    /// What came of asking members for what pinned trees lack, a line each.
+    pub healed: Vec<String>,
 }
 
 impl From<caravan_store::Report> for Checked {
@@ -131,6 +209,7 @@ impl From<caravan_store::Report> for Checked {
             clean: report.is_clean(),
             findings: report.findings.iter().map(line).collect(),
             forgotten: report.forgotten,
+            healed: Vec::new(),
         }
     }
 }

@@ -33,9 +33,12 @@ use crate::{
 
 mod attempt;
 mod bases;
+mod builds;
 mod handle;
+mod images;
 mod inputs;
 mod jobs;
+mod keeping;
 mod market;
 mod members;
 mod outcome;
@@ -44,8 +47,10 @@ mod questions;
 mod runs;
 mod subject;
 
+pub use builds::Refusal;
 pub use handle::Handle;
 pub(crate) use inputs::StoreSource;
+pub(crate) use keeping::Keeping;
 pub(crate) use subject::RepositoryCache;
 
 /// Requests and notices that may wait for the driver.
@@ -57,6 +62,10 @@ pub(crate) const RUNS_MAX: usize = 200;
 pub(crate) enum Ask {
     Ci {
         request: CiRequest,
+        reply: oneshot::Sender<Result<RunId, String>>,
+    },
+    Build {
+        prepared: builds::Prepared,
         reply: oneshot::Sender<Result<RunId, String>>,
     },
     Cancel {
@@ -96,6 +105,11 @@ pub(crate) enum Notice {
         run: RunId,
         found: Result<Vec<Base>, String>,
     },
+    /// All that a run's spec needs is there, or not.
+    Spec {
+        run: RunId,
+        found: Result<caravan_protocol::policy::SpecHead, String>,
+    },
     /// A policy took an event in.
     Policy { run: RunId, step: runs::PolicyStep },
     /// An attempt ended here.
@@ -127,6 +141,7 @@ pub(crate) struct Shared {
     pub(crate) notices: mpsc::Sender<Notice>,
     pub(crate) importing: tokio::sync::Mutex<()>,
     pub(crate) repositories: subject::RepositoryCache,
+    pub(crate) keeping: Keeping,
 }
 
 /// The driver's state.
@@ -189,6 +204,7 @@ impl Driver {
             snapshots,
         };
         driver.load_history();
+        driver.begin_keeping();
         driver.publish();
         driver
     }
@@ -196,6 +212,7 @@ impl Driver {
     /// Runs until the node stops.
     pub(crate) async fn drive(mut self, mut inbox: Inbox) {
         let stop = self.shared.tasks.stopping();
+        keeping::watch(&self.shared);
         let mut publish = tokio::time::interval(publish::PERIOD);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut renewal = tokio::time::interval(members::RENEWAL);
@@ -231,6 +248,7 @@ impl Driver {
     fn on_ask(&mut self, ask: Ask) {
         match ask {
             Ask::Ci { request, reply } => drop(reply.send(self.start_run(request))),
+            Ask::Build { prepared, reply } => drop(reply.send(self.start_build(prepared))),
             Ask::Cancel { run, reply } => {
                 drop(reply.send(self.cancel_run(run, "cancelled by request")))
             }
@@ -253,6 +271,7 @@ impl Driver {
             Notice::Subject { run, found } => self.on_subject(run, found),
             Notice::Repositories { run, found } => self.on_repositories(run, found),
             Notice::Bases { run, found } => self.on_bases(run, found),
+            Notice::Spec { run, found } => self.on_spec(run, found),
             Notice::Policy { run, step } => self.on_policy(run, step),
             Notice::Built {
                 attempt,

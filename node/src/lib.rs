@@ -5,6 +5,8 @@
 pub mod config;
 pub mod control;
 pub mod home;
+pub mod images;
+pub mod keeping;
 pub mod task;
 
 mod build;
@@ -16,7 +18,7 @@ mod node;
 /// What `main` needs of the sandbox, before any thread exists.
 pub use caravan_sandbox::{Error as SandboxError, Launcher, run_as_helper_if_asked};
 pub use config::Config;
-pub use driver::Handle;
+pub use driver::{Handle, Refusal};
 pub use node::{Node, NodeError};
 
 /// Whether this program runs as root.

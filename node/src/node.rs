@@ -120,6 +120,7 @@ impl Node {
             notices,
             importing: tokio::sync::Mutex::default(),
             repositories: crate::driver::RepositoryCache::default(),
+            keeping: crate::driver::Keeping::default(),
         });
         let (snapshots, published) = watch::channel(Arc::new(empty(&shared, &membership)));
         let driver = Driver::new(Arc::clone(&shared), membership, seed, snapshots);

@@ -66,6 +66,37 @@ pub struct NamedOutput {
     pub path: String,
 }
 
+/// A file that a command sees and nobody else: its value comes from the node that runs it, never
+/// from the action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// What the node knows it as.
+    pub id: String,
+    /// Absolute path inside.
+    pub target: String,
+}
+
+/// A directory that outlives the command: the node lends it a copy of what the last one left. It
+/// only makes work faster, so it is beside the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Its name; caches of other trust domains are others, whatever their names.
+    pub id: String,
+    /// Absolute path inside.
+    pub target: String,
+}
+
+/// What a command finds around its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// For commands of our own making: no program gains rights, and `/tmp`, `/var/tmp` and `/run` are
+    /// memory that goes with the command.
+    Strict,
+    /// As OBuilder has it: programs with set-user-id bits work, because its images use sudo, and the
+    /// next command finds what this one leaves in `/tmp`.
+    Spec,
+}
+
 /// One command in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -89,6 +120,48 @@ pub struct Run {
     pub keep_layer: bool,
     /// Small files that come back by name, whether the command passes or fails.
     pub outputs: Vec<NamedOutput>,
+    /// Files that hold secrets. A command that has any never leaves the node that wants it.
+    pub secrets: Vec<Secret>,
+    /// What it finds around its layers.
+    pub profile: Profile,
+}
+
+/// Where copied files come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyFrom {
+    /// A tree of its own, such as a build's context.
+    Tree(TreeId),
+    /// What a command on these layers would see.
+    Root {
+        /// The root below everything.
+        base: TreeId,
+        /// The layers above it, lowest first.
+        layers: Vec<TreeId>,
+    },
+}
+
+/// Where copied files go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyTo {
+    /// Each into this directory, under the last name of its path. Absolute.
+    Into(String),
+    /// The one thing that is copied becomes this. Absolute.
+    As(String),
+}
+
+/// Files copied into a layer of their own, without a command: OBuilder's `copy`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// Where from.
+    pub from: CopyFrom,
+    /// Paths below the source's root, `.` for all of it. No link on the way is followed.
+    pub src: Vec<String>,
+    /// Where to.
+    pub dst: CopyTo,
+    /// Names left out wherever they are.
+    pub exclude: Vec<String>,
+    /// Owner of what is copied.
+    pub user: (u32, u32),
 }
 
 /// A checksum as opam files write it.
@@ -207,6 +280,8 @@ pub enum Work {
     Run(Run),
     /// A declared fetch. Its output is a tree with each file at each of its checksums' cache paths.
     Fetch(Fetch),
+    /// A copy. Its output is a layer of what was copied and the directories above it.
+    Copy(Copy),
 }
 
 /// Bounds on one attempt. Reaching one is a failure like any other, so they are part of the key.
@@ -246,6 +321,8 @@ pub struct Action {
     pub limits: Limits,
     /// Where a fetch may look for each of its files, in their order; beside the key.
     pub sources: Vec<Vec<Source>>,
+    /// Caches that a command is lent; beside the key.
+    pub caches: Vec<Cache>,
 }
 
 /// Version of the sandbox that actions ask for: part of every key, so that a change of what a
@@ -277,10 +354,10 @@ impl Action {
     /// The name of this work: equal for equal inputs on every node.
     pub fn key(&self) -> Result<ActionKey, ActionError> {
         self.check()?;
-        // A declared file is the same for every platform and project.
+        // Declared files and copies are the same for every platform and project.
         let own = matches!(self.work, Work::Run(_));
         let keyed = Keyed {
-            version: 1,
+            version: 2,
             profile: SANDBOX_PROFILE,
             platform: own.then_some(&self.platform),
             domain: own.then_some(&self.domain),
@@ -289,7 +366,7 @@ impl Action {
         };
         let bytes = codec::encode::<{ limits::ACTION_BYTES_MAX }>(&keyed)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"caravan/action/1\0").update(&bytes);
+        hasher.update(b"caravan/action/2\0").update(&bytes);
         Ok(ActionKey::from_bytes(*hasher.finalize().as_bytes()))
     }
 
@@ -307,66 +384,15 @@ impl Action {
     }
 
     fn check(&self) -> Result<(), ActionError> {
-        let good_path = |path: &str| {
-            path.starts_with('/')
-                && !path.contains('\0')
-                && !path.split('/').any(|name| name == "..")
+        let checked = match &self.work {
+            Work::Run(run) => check::run(run, &self.caches),
+            Work::Fetch(fetch) => check::fetch(fetch),
+            Work::Copy(copy) => check::copy(copy),
         };
-        let bad = |reason| Err(ActionError::Invalid(reason));
-        match &self.work {
-            Work::Run(run) => {
-                if run.layers.len() > limits::LAYERS_MAX {
-                    return bad("it stacks more layers than allowed");
-                }
-                if run.inputs.len() > limits::INPUTS_MAX {
-                    return bad("it mounts more inputs than allowed");
-                }
-                if run.outputs.len() > limits::OUTPUTS_MAX {
-                    return bad("it has more named outputs than allowed");
-                }
-                if run.argv.first().is_none_or(String::is_empty) {
-                    return bad("it names no command");
-                }
-                let texts = run
-                    .argv
-                    .iter()
-                    .chain(run.env.iter().flat_map(|(k, v)| [k, v]));
-                if texts.into_iter().any(|text| text.contains('\0')) {
-                    return bad("its command or environment holds a NUL byte");
-                }
-                if run
-                    .env
-                    .iter()
-                    .any(|(name, _)| name.is_empty() || name.contains('='))
-                {
-                    return bad("a variable of its environment has no good name");
-                }
-                let paths = run
-                    .inputs
-                    .iter()
-                    .map(|input| &input.target)
-                    .chain([&run.workdir])
-                    .chain(run.outputs.iter().map(|output| &output.path));
-                if paths.into_iter().any(|path| !good_path(path)) {
-                    return bad("a path in it is not absolute or has `..` in it");
-                }
-                if run.user.0 >= 65_536 || run.user.1 >= 65_536 {
-                    return bad("its user is outside of 0..65536");
-                }
-            }
-            Work::Fetch(fetch) => {
-                if fetch.files.is_empty() || fetch.files.len() > limits::FETCH_FILES_MAX {
-                    return bad("a fetch declares no file or too many");
-                }
-                let counts = fetch.files.iter().map(|file| file.checksums.len());
-                if counts.into_iter().any(|count| count == 0 || count > 8) {
-                    return bad("a declared file needs one to eight checksums");
-                }
-            }
-        }
-        Ok(())
+        checked.map_err(ActionError::Invalid)
     }
 }
 
+mod check;
 #[cfg(test)]
 mod tests;

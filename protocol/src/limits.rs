@@ -23,6 +23,12 @@ pub const XATTR_BYTES_MAX: usize = 64 * 1024;
 pub const LAYERS_MAX: usize = 400;
 /// Most read-only inputs of one action.
 pub const INPUTS_MAX: usize = 256;
+/// Most secrets of one command.
+pub const SECRETS_MAX: usize = 32;
+/// Most caches that one command is lent.
+pub const CACHES_MAX: usize = 32;
+/// Most sources of one copy, and most names that it leaves out.
+pub const COPY_NAMES_MAX: usize = 4096;
 /// Most files of one declared fetch.
 pub const FETCH_FILES_MAX: usize = 256;
 /// Most named outputs of one action.

@@ -16,6 +16,7 @@ use crate::{
     ids::{ActionKey, BlobId, NodeId, TreeId},
     level::Level,
     platform::Platform,
+    spec::{Image, Spec},
     tree::Tree,
     view::PolicyView,
 };
@@ -65,6 +66,32 @@ pub struct Base {
     pub tree: TreeId,
     /// What is in it: `ocaml`, `opam`, `os-distribution`, `os-version`, `os-family`, `arch`, ...
     pub facts: BTreeMap<String, String>,
+    /// Environment that it starts every command with, as the configuration of an OCI image says.
+    pub env: Vec<(String, String)>,
+}
+
+/// An image that a build starts from, found by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What the name stands for on this node.
+    pub base: Base,
+    /// Home directories that its `/etc/passwd` gives to users, by their numbers.
+    pub homes: BTreeMap<u32, String>,
+}
+
+/// A build spec with everything that it needs from outside.
+#[derive(Debug, Clone)]
+pub struct SpecHead {
+    /// Whose it is, as its user names it: part of every key, so that projects keep apart.
+    pub project: String,
+    /// What is to be done.
+    pub spec: Arc<Spec>,
+    /// For each copy from the directory that came with the spec, in the order of
+    /// [`Spec::context_copies`]: what it copies, at the places where it was, without what it
+    /// leaves out.
+    pub context: Vec<TreeId>,
+    /// The images of [`Spec::images`], by their names there.
+    pub images: BTreeMap<Image, Found>,
 }
 
 /// A new value of something that the policy watches.
@@ -76,6 +103,8 @@ pub enum Watched {
     Repositories(Vec<RepositoryHead>),
     /// The bases to test on.
     Bases(Vec<Base>),
+    /// The spec to build.
+    Spec(SpecHead),
     /// A watched thing could not be had; the text says why and what to do.
     Unavailable(String),
 }
@@ -188,6 +217,11 @@ pub trait Policy: fmt::Debug + Send {
 
     /// Whether everything that can be known is known: no wish is open and a verdict stands.
     fn is_settled(&self) -> bool;
+
+    /// Whether it may end well without a single step. For most, nothing done is nothing proved.
+    fn may_do_nothing(&self) -> bool {
+        false
+    }
 }
 
 /// Makes policies of one role. `bootstrap` hands these to the node.

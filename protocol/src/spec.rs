@@ -20,6 +20,7 @@ mod fields;
 mod hint;
 mod layout;
 mod lexer;
+mod needs;
 mod ops;
 mod print;
 mod read;
@@ -30,6 +31,7 @@ mod tests;
 pub use self::{
     dockerfile::{Dockerfile, Escape},
     error::{Error, Position, Problem},
+    needs::LeadsOut,
     ops::{Copy, Mount, Op, Run, Source, User},
 };
 

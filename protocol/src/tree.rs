@@ -17,6 +17,9 @@ use crate::{
     limits,
 };
 
+pub mod copy;
+pub mod view;
+
 /// Modification time of every file in a store, seconds since 1970: 2000-01-01. Not zero, because
 /// tools take zero for "no time known".
 pub const MTIME_S: i64 = 946_684_800;

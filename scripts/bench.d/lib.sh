@@ -142,11 +142,13 @@ theirs() {
     stop_clock "$1" theirs "$(cat "$bench/time")"
 }
 
-# figure NAME ANCHOR LIMIT: tells the median of what was sampled, beside the anchor's. Samples during
-# which others took more than a tenth of our processor time are left out while each side has better.
+# figure NAME ANCHOR LIMIT [UNIT PER_SECOND]: tells the median of what was sampled, beside the anchor's.
+# Samples during which others took more than a tenth of our processor time are left out while each
+# side has better. Without a unit the samples are seconds and told as such.
 figure() {
-    awk -F '\t' -v suite="$suite" -v name="$1" -v anchor="$2" -v limit="$3" -v json="$json" '
-        function keep(set, column) { for (column = 3; column <= 5; column++) seen[set, column, count[set]] = $column + 0 }
+    awk -F '\t' -v suite="$suite" -v name="$1" -v anchor="$2" -v limit="$3" -v json="$json" \
+        -v unit="${4:-s}" -v per="${5:-1}" '
+        function keep(set, column) { for (column = 3; column <= 5; column++) seen[set, column, count[set]] = $column * (column == 3 ? per : 1) }
         function median(side, column,    n, i, j, value, sorted) {
             n = count[set side]
             for (i = 1; i <= n; i++) sorted[i] = seen[set side, column, i]
@@ -156,11 +158,12 @@ figure() {
                 sorted[j + 1] = value
             }
             low = sorted[1]; high = sorted[n]
+            if (column == 3) least[side] = low
             return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
         }
         function line(side, words,    middle) {
             middle = median(side, 3)
-            printf "  %-7s %8.3f s  (%d of %d samples, %.3f to %.3f;", side, middle, count[set side], count["all" side], low, high
+            printf "  %-7s %8.3f %s  (%d of %d samples, %.3f to %.3f;", side, middle, unit, count[set side], count["all" side], low, high
             printf " processor %.2f s, of others %.2f s)%s\n", median(side, 4), median(side, 5), words
         }
         $1 == name {
@@ -172,13 +175,13 @@ figure() {
             set = count["cleanours"] && count["cleantheirs"] ? "clean" : "all"
             ours = median("ours", 3); theirs = median("theirs", 3)
             if (json == "yes") {
-                printf "{\"suite\":\"%s\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"s\",", suite, name, ours
-                printf "\"anchor\":\"%s\",\"anchor_value\":%.3f,\"ratio\":%.3f,\"runs\":%d}\n", anchor, theirs, ours / theirs, count[set "ours"]
+                printf "{\"suite\":\"%s\",\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"min\":%.3f,", suite, name, ours, unit, least["ours"]
+                printf "\"anchor\":\"%s\",\"anchor_value\":%.3f,\"anchor_min\":%.3f,\"ratio\":%.3f,\"runs\":%d}\n", anchor, theirs, least["theirs"], ours / theirs, count[set "ours"]
                 exit
             }
             printf "%s (limit: %s)%s\n", name, limit, set == "all" ? "  DISTURBED: no sample was quiet" : ""
             line("ours", "")
             line("theirs", "  " anchor)
-            printf "  ratio   %8.3f    difference %+.3f s    processor ratio %.3f\n", ours / theirs, ours - theirs, median("ours", 4) / median("theirs", 4)
+            printf "  ratio   %8.3f    difference %+.3f %s    processor ratio %.3f\n", ours / theirs, ours - theirs, unit, median("ours", 4) / (median("theirs", 4) + 1e-9)
         }' "$samples" || fail "there are no samples of $1"
 }

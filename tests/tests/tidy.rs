@@ -154,8 +154,14 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-const POLICIES: [&str; 3] = ["caravan-pipeline", "caravan-opam", "caravan-ci"];
-const ROOMS: [&str; 5] = [
+const POLICIES: [&str; 4] = [
+    "caravan-pipeline",
+    "caravan-opam",
+    "caravan-ci",
+    "caravan-build",
+];
+const ROOMS: [&str; 6] = [
+    "caravan-image",
     "caravan-store",
     "caravan-sandbox",
     "caravan-mesh",
@@ -173,6 +179,10 @@ fn dependencies_point_one_way() {
             policy if POLICIES.contains(&policy) => {
                 other == "caravan-protocol" || POLICIES.contains(&other)
             }
+            "caravan-pack" => other == "caravan-protocol",
+            "caravan-erofs" => false,
+            "caravan-store" | "caravan-sandbox" if other == "caravan-erofs" => true,
+            "caravan-store" if other == "caravan-pack" => true,
             room if ROOMS.contains(&room) => other == "caravan-protocol",
             "caravan-node" => other == "caravan-protocol" || ROOMS.contains(&other),
             "caravan-tests" => true,

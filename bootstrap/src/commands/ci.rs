@@ -1,17 +1,16 @@
 //! `caravan ci`: a project through CI. Without a running node one is started inside for the run.
 
-use std::{os::unix::net::UnixStream, path::Path, process::ExitCode};
-
-use caravan_node::{
-    Node,
-    control::{CiRequest, Reply, Request, client::Call},
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
+
+use caravan_node::control::{CiRequest, Reply, Request, client::Call};
 use caravan_protocol::view::{RunView, State};
 
-use super::{node, print_json, socket, unexpected};
+use super::{node, print_json, unexpected};
 use crate::{
-    cli::{Ci, NodeRun},
-    config,
+    cli::Ci,
     error::{CliError, Kind},
     progress::Progress,
     show,
@@ -24,25 +23,8 @@ const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(data: &Path, ci: &Ci) -> Result<ExitCode, CliError> {
     let request = request(ci)?;
-    let socket = socket(data);
-    // Asked before anything is started: the helper of a node of our own must precede all threads.
-    if UnixStream::connect(&socket).is_ok() {
-        return node::runtime()?.block_on(follow(&socket, request, ci.output.json));
-    }
-    let flags = NodeRun {
-        http: "none".to_owned(),
-        ..NodeRun::default()
-    };
-    let config = config::read(data.to_owned(), &flags)?;
-    let launcher = node::launcher()?;
-    node::runtime()?.block_on(async {
-        let node = Node::start(config, launcher, node::factories())
-            .await
-            .map_err(|error| CliError::node(&error))?;
-        let code = follow(&socket, request, ci.output.json).await;
-        node.shutdown().await;
-        code
-    })
+    let json = ci.output.json;
+    node::with_one(data, |socket| follow(socket, request, json))
 }
 
 /// Paths are made absolute: the node has another working directory.
@@ -73,8 +55,8 @@ fn request(ci: &Ci) -> Result<CiRequest, CliError> {
     })
 }
 
-async fn follow(socket: &Path, request: CiRequest, json: bool) -> Result<ExitCode, CliError> {
-    let call = Call::start(socket, &Request::Ci(request)).await;
+async fn follow(socket: PathBuf, request: CiRequest, json: bool) -> Result<ExitCode, CliError> {
+    let call = Call::start(&socket, &Request::Ci(request)).await;
     let mut call = call.map_err(|error| CliError::node(&error))?;
     let mut progress = Progress::new(!json);
     let mut last: Option<RunView> = None;

@@ -1,13 +1,24 @@
 //! `caravan node`: running a node and asking how it is.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
+use caravan_build::BuildFactory;
 use caravan_ci::CiFactory;
 use caravan_node::{Config, Launcher, Node, control::Request};
 use caravan_protocol::policy::Factory;
 
 use super::{ask, block, print_json, snapshot};
-use crate::{cli::NodeVerb, config, error::CliError, show};
+use crate::{
+    cli::{NodeRun, NodeVerb},
+    config,
+    error::CliError,
+    show,
+};
 
 pub(super) fn run(data: &Path, verb: &NodeVerb) -> Result<ExitCode, CliError> {
     match verb {
@@ -45,7 +56,7 @@ pub(super) fn run(data: &Path, verb: &NodeVerb) -> Result<ExitCode, CliError> {
 
 /// The policies that this program has.
 pub(super) fn factories() -> Vec<Arc<dyn Factory>> {
-    vec![Arc::new(CiFactory)]
+    vec![Arc::new(CiFactory), Arc::new(BuildFactory)]
 }
 
 /// The sandbox helper; to be had before any thread exists.
@@ -59,6 +70,35 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::node(&error))
+}
+
+/// Does something with the running node, or with one that is started inside for it.
+pub(super) fn with_one<F>(
+    data: &Path,
+    work: impl FnOnce(PathBuf) -> F,
+) -> Result<ExitCode, CliError>
+where
+    F: Future<Output = Result<ExitCode, CliError>>,
+{
+    let socket = super::socket(data);
+    // Asked before anything is started: the helper of a node of our own must precede all threads.
+    if UnixStream::connect(&socket).is_ok() {
+        return runtime()?.block_on(work(socket));
+    }
+    let flags = NodeRun {
+        http: "none".to_owned(),
+        ..NodeRun::default()
+    };
+    let config = config::read(data.to_owned(), &flags)?;
+    let launcher = launcher()?;
+    runtime()?.block_on(async {
+        let node = Node::start(config, launcher, factories())
+            .await
+            .map_err(|error| CliError::node(&error))?;
+        let code = work(socket).await;
+        node.shutdown().await;
+        code
+    })
 }
 
 fn host(config: Config) -> Result<ExitCode, CliError> {

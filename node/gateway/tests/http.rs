@@ -280,6 +280,14 @@ async fn a_raw_log_is_given_byte_by_byte_from_any_offset() {
     let path = format!("{}/step/350/log", run("failed"));
     assert!(server.get(&path).await.body == log);
     assert!(server.get(&format!("{path}?offset=2999000")).await.body == log[2_999_000..]);
+    assert!(server.get(&format!("{path}?offset=-1000")).await.body == log[log.len() - 1000..]);
+    assert!(
+        server
+            .get(&format!("{path}?offset=-99999999999"))
+            .await
+            .body
+            == log
+    );
     let beyond = server.get(&format!("{path}?offset=99999999999")).await;
     assert_eq!((beyond.status, beyond.body.len()), (200, 0));
 }

@@ -31,13 +31,17 @@ use crate::{
     seccomp::Filters,
     spec::Network,
     sys,
-    wire::{self, Request, Word},
+    wire::{self, Word},
 };
 
 mod command;
 mod devices;
 mod files;
-mod privileges;
+mod image;
+mod lent;
+mod overlay;
+mod places;
+pub(crate) mod privileges;
 mod root;
 
 /// Sent by the supervisor when limits stand and the command may start.
@@ -132,13 +136,17 @@ fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
     let output: OwnedFd = fds.into_iter().next().ok_or_else(|| {
         Problem::Failed("receive the job's output: the supervisor is gone".to_owned())
     })?;
-    let request: Request = wire::receive(&mut &*seed.socket).map_err(failed("receive the job"))?;
+    let mut request =
+        wire::receive_request(&mut &*seed.socket).map_err(failed("receive the job"))?;
     let spec = &request.spec;
     if spec.network == Network::Host {
         move_into_link_name_space(seed.host_network, Some(LinkNameSpaceType::Network))
             .map_err(failed("enter the host's network"))?;
     }
     root::build(spec, seed.users)?;
+    // They are where the job finds them, and in no memory that comes from here.
+    request.spec.secrets.clear();
+    let spec = &request.spec;
     rustix::system::sethostname(spec.hostname.as_bytes()).map_err(failed("set the host name"))?;
     privileges::enter(seed.users)?;
     command::make_cwd(spec);

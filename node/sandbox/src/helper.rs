@@ -91,6 +91,8 @@ impl Helper {
         // Ctrl-C in a terminal is for the node, which then ends its jobs in its own order.
         setsid().map_err(told("leave the session"))?;
         let _ = rustix::thread::set_name(c"sandbox-helper");
+        crate::cell::privileges::never_dump()
+            .map_err(|error| format!("failed to forbid core dumps: {error}"))?;
         sys::reap_children_by_kernel(true);
         let filters = Filters::compile().map_err(|error| format!("failed to {error}"))?;
         let tag = JobName::from_str(&format!("p{}", parent.as_raw_nonzero()))

@@ -140,12 +140,17 @@ impl Sandbox for Launcher {
         wire::send_fds(&self.socket, &[JOB], &[theirs.as_fd(), write.as_fd()])
             .map_err(|_| Error::HelperGone)?;
         drop((theirs, write));
-        io::Write::write_all(&mut &ours, &request).map_err(|error| {
+        let gone_or_lost = |error| {
             if is_gone(&error) {
                 Error::HelperGone
             } else {
                 lost(error)
             }
+        };
+        io::Write::write_all(&mut &ours, &request).map_err(gone_or_lost)?;
+        wire::send_secrets(&mut &ours, spec).map_err(|error| match error {
+            WireError::Io(error) => gone_or_lost(error),
+            error => Error::Wire(error),
         })?;
         match wire::receive::<Reply>(&mut &ours) {
             Ok(Reply::Started) => Ok(Running::new(read, ours)),

@@ -9,13 +9,14 @@
 //! seen inside (0, 1000, ...), self-contained: whole files, no redirects, no references to
 //! layers. A deleted name is a character device 0:0; a directory that replaces one of a layer
 //! has the extended attribute `trusted.overlay.opaque` = `y`; no other `trusted.overlay.*`
-//! attribute has a meaning that a reader must know. `/tmp`, `/var/tmp`, `/run`, `/dev`, `/proc`,
-//! `/sys`, binds and mount points are not in it. It may hold set-user-id files, links to
-//! anywhere and names of any bytes: it is read by descriptors that follow no link. Its files
-//! are not synced to the disk.
+//! attribute has a meaning that a reader must know. `/dev`, `/proc`, `/sys`, binds, layered
+//! directories, secrets and their mount points are not in it, nor are `/tmp`, `/var/tmp` and `/run`
+//! where a spec has them as scratch. It may hold set-user-id files, links to anywhere and names of
+//! any bytes: it is read by descriptors that follow no link. Its files are not synced to the disk.
 //!
 //! **Invariants.** No descriptor, environment or path of the node reaches a job. A job's end is
-//! reported when its last process is dead and its mounts and control groups are gone. When the
+//! reported when its last process is dead and its mounts and control groups are gone. A secret is in
+//! memory only, in no message's encoding, and in no core dump of ours. When the
 //! node dies, however it dies, its jobs die. A store that other users of the host can enter is
 //! refused. `unsafe` is only in `sys.rs`.
 //!
@@ -42,5 +43,8 @@ pub use launcher::Launcher;
 pub use output::{Meter, OutputLimit};
 pub use probe::{Abilities, Missing, probe};
 pub use sandbox::{Error, Exit, Killer, Limit, Running, Sandbox, Status};
-pub use spec::{Bind, JobName, Limits, Network, Root, Spec, SpecError};
+pub use spec::{
+    Bind, Image, JobName, Layered, Limits, Mounts, Network, Root, SecretBytes, SecretFile, Spec,
+    SpecError,
+};
 pub use wire::WireError;

@@ -6,6 +6,12 @@ pub(crate) const ID_COUNT: u32 = 65_536;
 pub(crate) const LOWERS_MAX: usize = 480;
 /// Extra directories and files bound into one job.
 pub(crate) const BINDS_MAX: usize = 64;
+/// Directories of one job that are overlays of their own.
+pub(crate) const LAYERED_MAX: usize = 32;
+/// Files of one job that hold secrets.
+pub(crate) const SECRETS_MAX: usize = 32;
+/// Bytes of one secret.
+pub(crate) const SECRET_BYTES_MAX: usize = 512 * 1024;
 /// Arguments of a command.
 pub(crate) const ARGS_MAX: usize = 4_096;
 /// Variables of a command's environment.

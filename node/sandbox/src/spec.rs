@@ -13,9 +13,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
-    ARGS_MAX, BINDS_MAX, ENV_MAX, HOSTNAME_MAX, ID_COUNT, LOWERS_MAX, MEMORY_MIN, NAME_MAX,
-    PATH_MAX, WALL_MS_MAX,
+    ARGS_MAX, BINDS_MAX, ENV_MAX, HOSTNAME_MAX, ID_COUNT, LAYERED_MAX, LOWERS_MAX, MEMORY_MIN,
+    NAME_MAX, PATH_MAX, SECRETS_MAX, WALL_MS_MAX,
 };
+
+mod extras;
+mod stacked;
+
+pub use extras::{Layered, SecretBytes, SecretFile};
+pub use stacked::{Image, Mounts};
 
 /// Why a [`Spec`] was refused; nothing was started.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -131,8 +137,8 @@ pub struct Root {
 pub struct Bind {
     /// Absolute path on the host. Owners are mapped as in the layers.
     pub source: PathBuf,
-    /// Absolute path inside; made (outside of the upper directory) where no layer has it. Refused
-    /// below a directory that some layer has deleted and made anew: take a place of your own.
+    /// Absolute path inside; made where no layer has it, outside of the upper directory unless
+    /// some layer has deleted and made anew a directory above it.
     pub target: PathBuf,
     /// Whether the job may not write to it.
     pub read_only: bool,
@@ -186,8 +192,16 @@ pub struct Spec {
     pub job: JobName,
     /// The directories that become `/`.
     pub root: Root,
+    /// What stands for the lowest of its layers.
+    pub image: Option<Image>,
+    /// How they are mounted.
+    pub mounts: Mounts,
     /// More of the host's directories.
     pub binds: Vec<Bind>,
+    /// Directories inside that have layers of their own.
+    pub layered: Vec<Layered>,
+    /// Files inside that are nowhere else.
+    pub secrets: Vec<SecretFile>,
     /// The command; without a slash it is looked for in `PATH` of `env`.
     pub argv: Vec<String>,
     /// The whole environment.
@@ -210,6 +224,9 @@ pub struct Spec {
     /// Whether set-user-id programs (sudo) work inside. The user they gain is still a user of
     /// the job's own range.
     pub setuid_inside: bool,
+    /// Whether `/tmp`, `/var/tmp` and `/run` are empty, in memory, and gone after the job. If not,
+    /// they are directories of the root as all others are.
+    pub scratch: bool,
 }
 
 impl Spec {
@@ -225,7 +242,11 @@ impl Spec {
         Self {
             job,
             root,
+            image: None,
+            mounts: Mounts::Best,
             binds: Vec::new(),
+            layered: Vec::new(),
+            secrets: Vec::new(),
             argv,
             env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec(),
             cwd: PathBuf::from("/"),
@@ -236,6 +257,7 @@ impl Spec {
             limits: Limits::default(),
             id_base,
             setuid_inside: false,
+            scratch: true,
         }
     }
 
@@ -245,8 +267,13 @@ impl Spec {
         self.check_root()?;
         at_most("binds", self.binds.len(), BINDS_MAX)?;
         for bind in &self.binds {
-            check_bind(bind)?;
+            absolute("bind source", &bind.source)?;
+            check_target("bind target", &bind.target)?;
         }
+        at_most("layered directories", self.layered.len(), LAYERED_MAX)?;
+        self.layered.iter().try_for_each(Layered::check)?;
+        at_most("secrets", self.secrets.len(), SECRETS_MAX)?;
+        self.secrets.iter().try_for_each(SecretFile::check)?;
         self.check_numbers()?;
         if is_name(&self.hostname, HOSTNAME_MAX) {
             Ok(())
@@ -281,6 +308,9 @@ impl Spec {
         root.lowers
             .iter()
             .try_for_each(|lower| relative("layer", lower))?;
+        if let Some(image) = &self.image {
+            image.check(root.lowers.len())?;
+        }
         for (what, path) in [
             ("upper directory", &root.upper),
             ("work directory", &root.work),
@@ -346,17 +376,16 @@ impl Spec {
     }
 }
 
-fn check_bind(bind: &Bind) -> Result<(), SpecError> {
-    absolute("bind source", &bind.source)?;
-    absolute("bind target", &bind.target)?;
+fn check_target(what: &'static str, target: &Path) -> Result<(), SpecError> {
+    absolute(what, target)?;
     let rule = "not '/', and not in /proc, /sys or /dev";
     let ours = ["/proc", "/sys", "/dev"]
         .iter()
-        .any(|own| bind.target.starts_with(own));
-    if ours || bind.target == Path::new("/") {
+        .any(|own| target.starts_with(own));
+    if ours || target == Path::new("/") {
         return Err(SpecError::Path {
-            what: "bind target",
-            path: bind.target.clone(),
+            what,
+            path: target.to_owned(),
             rule,
         });
     }

@@ -180,18 +180,20 @@ impl Cell {
 
     /// The job, from request to report.
     fn run(mut self, launcher: &UnixStream, output: OwnedFd, helper: BorrowedFd<'_>) -> Reply {
-        let request = match wire::receive::<Request>(&mut &*launcher) {
+        let mut request = match wire::receive_request(&mut &*launcher) {
             Ok(request) => request,
             Err(error) => return Reply::Failed(format!("read the job: {error}")),
         };
-        let spec = &request.spec;
-        if let Err(error) = spec.check() {
+        if let Err(error) = request.spec.check() {
             return Reply::Refused(error.to_string());
         }
-        name_process(&spec.job);
+        name_process(&request.spec.job);
         if let Err(reply) = self.start(&request, output) {
             return reply;
         }
+        // Only the job has them from here on.
+        request.spec.secrets.clear();
+        let spec = &request.spec;
         let started = Instant::now();
         if wire::send(&mut &*launcher, &Reply::Started).is_err() {
             self.kill();
@@ -223,7 +225,9 @@ impl Cell {
             .map_err(|e| fail("pass the output", e.into()))?;
         // The pipe's end must mean that the job has let go of it.
         drop(output);
-        wire::send(&mut &self.socket, request).map_err(told("pass the job"))?;
+        wire::send(&mut &self.socket, request)
+            .and_then(|()| wire::send_secrets(&mut &self.socket, spec))
+            .map_err(told("pass the job"))?;
         self.group
             .bound(&spec.limits)
             .map_err(|e| fail("set the limits", e))?;
@@ -356,12 +360,14 @@ fn timespec(left: Duration) -> Timespec {
     }
 }
 
-/// What the overlay left in the work directory: empty directories that only root can remove.
+/// What the overlays left in the work directories: empty directories that only root can remove.
 fn drop_work(spec: &Spec) {
-    let work = spec.root.store.join(&spec.root.work);
-    for name in ["work", "incompat"] {
-        // Whoever made the work directory removes it; what stays here only makes that harder.
-        let _ = fs::remove_dir_all(work.join(name));
+    let layered = spec.layered.iter().map(|layered| &layered.work);
+    for work in layered.chain([&spec.root.work]) {
+        for name in ["work", "incompat"] {
+            // Whoever made the work directory removes it; what stays here only makes that harder.
+            let _ = fs::remove_dir_all(spec.root.store.join(work).join(name));
+        }
     }
 }
 

@@ -19,7 +19,11 @@ use rustix::net::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::{limits::MESSAGE_MAX, sandbox::Exit, spec::Spec};
+use crate::{
+    limits::{MESSAGE_MAX, SECRET_BYTES_MAX, SECRETS_MAX},
+    sandbox::Exit,
+    spec::{SecretBytes, Spec},
+};
 
 /// Asks a supervisor to kill its job.
 pub(crate) const KILL: u8 = b'k';
@@ -45,7 +49,8 @@ pub enum WireError {
     Io(#[from] io::Error),
 }
 
-/// From the launcher to a supervisor, once.
+/// From the launcher to a supervisor, once, and from there to a cell. Its secrets follow it as plain
+/// bytes: an encoding would leave copies of them behind.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) spec: Spec,
@@ -83,6 +88,36 @@ pub(crate) enum Word {
 pub(crate) fn send<T: Serialize>(to: &mut impl Write, message: &T) -> Result<(), WireError> {
     to.write_all(&frame(message)?)?;
     Ok(())
+}
+
+/// Writes the secrets of a job whose request has been written.
+pub(crate) fn send_secrets(to: &mut impl Write, spec: &Spec) -> Result<(), WireError> {
+    for secret in &spec.secrets {
+        let bytes = secret.value.as_bytes();
+        let len = u32::try_from(bytes.len()).map_err(|_| WireError::TooLong(bytes.len()))?;
+        to.write_all(&len.to_le_bytes())?;
+        to.write_all(bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads one job with its secrets.
+pub(crate) fn receive_request(from: &mut impl Read) -> Result<Request, WireError> {
+    let mut request: Request = receive(from)?;
+    let count = request.spec.secrets.len();
+    if count > SECRETS_MAX {
+        return Err(WireError::TooLong(count));
+    }
+    for secret in &mut request.spec.secrets {
+        let mut len = [0; 4];
+        read_all(from, &mut len)?;
+        let len = u32::from_le_bytes(len) as usize;
+        if len > SECRET_BYTES_MAX {
+            return Err(WireError::TooLong(len));
+        }
+        secret.value = SecretBytes::fill(len, |bytes| read_all(from, bytes))?;
+    }
+    Ok(request)
 }
 
 /// One message with its length before it.
@@ -196,6 +231,37 @@ mod tests {
             let got = receive::<Reply>(&mut &whole[..len]);
             assert!(matches!(got, Err(WireError::Closed)), "{len}: {got:?}");
         }
+    }
+
+    #[test]
+    fn secrets_follow_their_request_and_are_not_in_it() {
+        let root = crate::spec::Root {
+            store: "/store".into(),
+            lowers: vec!["base".into()],
+            upper: "upper".into(),
+            work: "work".into(),
+        };
+        let mut spec = Spec::new("job".parse().unwrap(), root, vec!["sh".to_owned()], 65_536);
+        let values: [&[u8]; 3] = [b"hunter2", b"", &[0, 255, 1]];
+        for value in values {
+            spec.secrets.push(crate::spec::SecretFile {
+                target: "/s".into(),
+                value: value.to_vec().into(),
+            });
+        }
+        let encoded = frame(&Request { spec: spec.clone() }).unwrap();
+        assert!(!String::from_utf8_lossy(&encoded).contains("hunter2"));
+        assert!(!format!("{spec:?}").contains("hunter2"));
+        let mut bytes = encoded.clone();
+        send_secrets(&mut bytes, &spec).unwrap();
+        let back = receive_request(&mut bytes.as_slice()).unwrap();
+        assert_eq!(back.spec, spec);
+        let cut = receive_request(&mut &bytes[..bytes.len() - 1]);
+        assert!(matches!(cut, Err(WireError::Closed)));
+        let mut endless = encoded;
+        endless.extend(u32::MAX.to_le_bytes());
+        let refused = receive_request(&mut endless.as_slice());
+        assert!(matches!(refused, Err(WireError::TooLong(_))));
     }
 
     #[test]

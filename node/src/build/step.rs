@@ -9,22 +9,27 @@ use std::{
 };
 
 use caravan_protocol::{
-    action::{Action, Network, Run},
+    action::{Action, Network, Profile, Run},
     claim::Verdict,
     ids::{BlobId, TreeId},
     limits,
 };
 use caravan_sandbox::{
-    Bind, Error, Exit, JobName, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
+    Bind, Error, Exit, Image, JobName, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
 };
 use caravan_store::{LogWriter, StoreError, Workspace};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
-use super::{Builder, Built, chain, words};
+use super::{
+    Builder, Built, Secrets, chain,
+    lent::{Lent, inside},
+    printed::Printed,
+    redact::Redactor,
+    words,
+};
 
-/// Bytes from the end of a failed step's log in which its words are looked for.
-const TAIL_BYTES: usize = 256 * 1024;
 /// Free room below which a failed step proves nothing, bytes.
 const ROOM_LEAST_BYTES: u64 = 64 * 1024 * 1024;
 /// Most open files of a step.
@@ -36,6 +41,7 @@ pub(super) struct Step<'a> {
     pub(super) action: &'a Action,
     pub(super) run: &'a Run,
     pub(super) name: &'a str,
+    pub(super) secrets: &'a Secrets,
 }
 
 /// A step's end with the log that tells of it.
@@ -66,8 +72,14 @@ impl Step<'_> {
         cancel: &CancellationToken,
     ) -> Result<Built, String> {
         let store = &self.builder.store;
+        let (secrets, redactor) = self.secrets.of(self.run).map_err(|error| chain(&error))?;
+        // Until the last process is dead, whatever is collected meanwhile.
+        let _lease = store.lease(&self.trees());
         let workspace = store.workspace().map_err(|error| chain(&error))?;
-        let spec = self.spec(&workspace, id_base)?;
+        let lent = Lent::take(&self.builder.caches, self.action, self.run.user)?;
+        let mut spec = self.spec(&workspace, id_base)?;
+        spec.layered = lent.layered(store.dir())?;
+        spec.secrets = secrets;
         let log = store
             .log_writer(self.name, limits::LOG_BYTES_MAX)
             .map_err(|error| chain(&error))?;
@@ -76,41 +88,71 @@ impl Step<'_> {
             .sandbox
             .start(&spec)
             .map_err(|error| chain(&error))?;
+        drop(spec);
         *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.killer());
         if cancel.is_cancelled() {
             running.kill();
         }
-        let ended = follow(running, log, self.action.limits.log_bytes)?;
+        self.make_images();
+        let ended = follow(running, log, self.action.limits.log_bytes, redactor)?;
+        lent.give_back();
         if cancel.is_cancelled() {
             return Ok(Built::infra("the attempt was cancelled"));
         }
         self.collect(workspace, &ended)
     }
 
+    /// Beside the step, makes what the next one over the same layers will have use of.
+    fn make_images(&self) {
+        if !self.builder.store.wants_images() {
+            return;
+        }
+        let store = self.builder.store.clone();
+        let make = move || {
+            if let Err(error) = store.make_images() {
+                tracing::debug!(error = chain(&error), "an image of layers was not made");
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(make);
+        }
+    }
+
+    /// All that it is mounted from.
+    fn trees(&self) -> Vec<TreeId> {
+        let inputs = self.run.inputs.iter().map(|input| input.tree);
+        let below = [self.run.base].into_iter().chain(inputs);
+        below.chain(self.run.layers.iter().copied()).collect()
+    }
+
     fn spec(&self, workspace: &Workspace, id_base: u32) -> Result<Spec, String> {
         let store = &self.builder.store;
         let dir = store.dir();
-        let inside = |path: PathBuf| -> Result<PathBuf, String> {
-            path.strip_prefix(dir)
-                .map(Path::to_owned)
-                .map_err(|_| format!("{} is outside of the store", path.display()))
-        };
+        let inside = |path: PathBuf| inside(dir, &path);
         let mount = |tree: TreeId| store.materialise(tree).map_err(|error| chain(&error));
-        let mut lowers = vec![inside(mount(self.run.base)?)?];
-        for layer in &self.run.layers {
-            lowers.push(inside(mount(*layer)?)?);
-        }
+        let stack = store
+            .stack(self.run.base, &self.run.layers)
+            .map_err(|error| chain(&error))?;
+        let lowers: Result<_, String> = stack.lowers.into_iter().map(inside).collect();
         let root = Root {
             store: dir.to_owned(),
-            lowers,
+            lowers: lowers?,
             upper: inside(workspace.upper())?,
             work: inside(workspace.work())?,
         };
         let bad = |error: caravan_sandbox::SpecError| error.to_string();
-        let job: JobName = format!("{}-{}", self.builder.tag, &self.name[..16])
+        let short = self.name.get(..16).unwrap_or(self.name);
+        let job: JobName = format!("{}-{short}", self.builder.tag)
             .parse()
             .map_err(bad)?;
         let mut spec = Spec::new(job, root, self.run.argv.clone(), id_base);
+        if let Some(image) = stack.image {
+            spec.image = Some(Image {
+                file: inside(image.file)?,
+                files: inside(image.files)?,
+                covers: image.covers,
+            });
+        }
         for input in &self.run.inputs {
             let source = mount(input.tree)?;
             spec.binds.push(Bind {
@@ -122,6 +164,8 @@ impl Step<'_> {
         spec.env.clone_from(&self.run.env);
         spec.cwd = PathBuf::from(&self.run.workdir);
         (spec.uid, spec.gid) = self.run.user;
+        spec.setuid_inside = self.run.profile == Profile::Spec;
+        spec.scratch = self.run.profile == Profile::Strict;
         spec.network = match self.run.network {
             Network::None => caravan_sandbox::Network::None,
             Network::Host => caravan_sandbox::Network::Host,
@@ -230,28 +274,32 @@ fn ingest_failure(error: &StoreError) -> String {
     )
 }
 
-/// Reads a step's output into its log and waits for its end.
-fn follow(mut running: Running, mut log: LogWriter, max: u64) -> Result<Ended, String> {
+/// Reads a step's output into its log, without the secrets that `redactor` knows, and waits for its
+/// end.
+fn follow(
+    mut running: Running,
+    log: LogWriter,
+    max: u64,
+    redactor: Option<Redactor>,
+) -> Result<Ended, String> {
     let Some(output) = running.take_output() else {
         return Err("the step has no output".to_owned());
     };
     let mut output = File::from(output);
+    let max = max.min(log.room());
     let mut meter = Meter::new(max, running.killer());
-    let mut tail: Vec<u8> = Vec::new();
-    let mut piece = vec![0; 64 * 1024];
+    let mut printed = Printed::new(log, max, redactor);
+    // A secret may be in it.
+    let mut piece = Zeroizing::new(vec![0; 64 * 1024]);
     loop {
         match output.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => {
-                let kept = meter.pass(count);
-                log.append(&piece[..kept]).map_err(|error| {
+                meter.pass(count);
+                printed.take(&piece[..count]).map_err(|error| {
                     running.kill();
                     chain(&error)
                 })?;
-                tail.extend_from_slice(&piece[..kept]);
-                if tail.len() > 2 * TAIL_BYTES {
-                    tail.drain(..tail.len() - TAIL_BYTES);
-                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("read the step's output: {error}")),
@@ -259,12 +307,19 @@ fn follow(mut running: Running, mut log: LogWriter, max: u64) -> Result<Ended, S
     }
     let exit = running.wait().map_err(|error: Error| chain(&error))?;
     let exit = meter.amend(exit);
-    let log = log.finish().map_err(|error| chain(&error))?;
-    Ok(Ended {
-        exit,
-        log,
-        tail: String::from_utf8_lossy(&tail).into_owned(),
-    })
+    let too_much = (exit.limit == Some(Limit::Output)).then(|| printed_too_much(max));
+    let cut_short = too_much.map(|why| format!("the step was stopped: {why}"));
+    let (log, tail) = printed
+        .end(cut_short.as_deref())
+        .map_err(|error| chain(&error))?;
+    Ok(Ended { exit, log, tail })
+}
+
+fn printed_too_much(max: u64) -> String {
+    match (max >> 20, max % (1 << 20)) {
+        (mebibytes, 0) => format!("it printed more than the {mebibytes} MiB it may"),
+        _ => format!("it printed more than the {max} bytes it may"),
+    }
 }
 
 /// What a failed step is said to have failed of.
@@ -283,10 +338,7 @@ fn failure(ended: &Ended, action: &Action) -> String {
         (Some(Limit::WallClock), _) => {
             format!("it took longer than the {} s it may", limits.wall_ms / 1000)
         }
-        (Some(Limit::Output), _) => format!(
-            "it printed more than the {} MiB it may",
-            limits.log_bytes >> 20
-        ),
+        (Some(Limit::Output), _) => printed_too_much(limits.log_bytes),
         (None, Status::Signal(signal)) => format!("it was killed by signal {signal}"),
         (None, Status::Code(code)) => format!("it exited with {code}"),
     };
@@ -297,3 +349,6 @@ fn failure(ended: &Ended, action: &Action) -> String {
         format!("{what}\n{words}")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,21 +8,23 @@ use std::{
     time::Duration,
 };
 
-use caravan_protocol::ids::RunId;
+use caravan_protocol::{ids::RunId, policy::WantId, view::RunView};
+use caravan_store::LogError;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
 };
 
-use super::{Reply, Request, wire};
-use crate::{driver::Handle, task::Tasks};
+use super::{BuildRequest, Reply, Request, log, wire};
+use crate::{
+    driver::{Handle, Refusal},
+    task::Tasks,
+};
 
 /// Conversations at once.
 const CALLS_MAX: usize = 64;
-/// How often a live log is looked at.
-const LOG_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of a log in one answer.
-const LOG_PIECE_BYTES: usize = 256 * 1024;
+/// Pause after a conversation that could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound control socket; its file goes away with it.
 #[derive(Debug)]
@@ -62,9 +64,9 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let handle = handle.clone();
+                    let (handle, own_tasks) = (handle.clone(), tasks.clone());
                     tasks.spawn("control call", async move {
-                        if let Err(error) = answer(stream, &handle).await {
+                        if let Err(error) = answer(stream, &handle, &own_tasks).await {
                             tracing::debug!(%error, "a control conversation broke");
                         }
                         drop(permit);
@@ -72,14 +74,14 @@ impl Server {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept on the control socket");
-                    tokio::time::sleep(LOG_PAUSE).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 }
 
-async fn answer(mut stream: UnixStream, handle: &Handle) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, handle: &Handle, tasks: &Tasks) -> io::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let theirs = stream.peer_cred()?.uid();
     if theirs != own && theirs != 0 {
@@ -95,7 +97,8 @@ async fn answer(mut stream: UnixStream, handle: &Handle) -> io::Result<()> {
     match request {
         Request::Ci(request) => match handle.ci(request).await {
             Ok(run) => {
-                let told = follow_run(&mut stream, handle, run).await;
+                let (_, mut nothing) = mpsc::channel(1);
+                let told = follow_run(&mut stream, handle, run, &mut nothing).await;
                 if told.is_err() {
                     // Whoever asked is gone, however that came about; a run that has ended stays.
                     let _ = handle.cancel(run).await;
@@ -104,12 +107,19 @@ async fn answer(mut stream: UnixStream, handle: &Handle) -> io::Result<()> {
             }
             Err(text) => wire::write(&mut stream, &Reply::Error(text)).await,
         },
+        Request::Build(request) => build(&mut stream, handle, request).await,
         Request::Log {
             run,
             want,
-            offset,
+            from,
             follow,
-        } => send_log(&mut stream, handle, (run, want), offset, follow).await,
+        } => {
+            let find = || find_log(handle, run, want);
+            let changes = handle.changes();
+            log::Sender::new(&mut stream, tasks, find, changes)
+                .send(from, follow)
+                .await
+        }
         Request::ImportBase(name) => {
             let (progress, heard) = mpsc::channel(16);
             let work = handle.import_base(name, progress);
@@ -120,11 +130,44 @@ async fn answer(mut stream: UnixStream, handle: &Handle) -> io::Result<()> {
             let work = handle.check_store(heal, progress);
             with_progress(&mut stream, heard, work).await
         }
+        Request::ImportImage(ask) => {
+            let (progress, heard) = mpsc::channel(16);
+            let work = handle.import_image(ask, progress);
+            with_progress(&mut stream, heard, work).await
+        }
+        Request::ExportImage(ask) => {
+            let (progress, heard) = mpsc::channel(16);
+            let work = handle.export_image(ask, progress);
+            with_progress(&mut stream, heard, work).await
+        }
+        Request::Store(ask) => {
+            let (progress, heard) = mpsc::channel(16);
+            let work = handle.store(ask, progress);
+            with_progress(&mut stream, heard, work).await
+        }
         other => {
             let reply = simple(handle, other).await.unwrap_or_else(Reply::Error);
             wire::write(&mut stream, &reply).await
         }
     }
+}
+
+async fn build(stream: &mut UnixStream, handle: &Handle, request: BuildRequest) -> io::Result<()> {
+    let begun = tokio::select! {
+        begun = handle.build(request) => begun,
+        // Whoever asked went away before there was a run.
+        () = hung_up(stream) => return Ok(()),
+    };
+    let (run, mut heard) = match begun {
+        Ok(begun) => begun,
+        Err(Refusal::Asked(text)) => return wire::write(stream, &Reply::Refused(text)).await,
+        Err(Refusal::Node(text)) => return wire::write(stream, &Reply::Error(text)).await,
+    };
+    let told = follow_run(stream, handle, run, &mut heard).await;
+    if told.is_err() {
+        let _ = handle.cancel(run).await;
+    }
+    told
 }
 
 async fn simple(handle: &Handle, request: Request) -> Result<Reply, String> {
@@ -152,13 +195,23 @@ async fn with_progress(
         tokio::select! {
             Some(progress) = heard.recv() => wire::write(stream, &progress).await?,
             done = &mut work => {
+                // What was said before the end and is not passed on yet.
+                while let Ok(said) = heard.try_recv() {
+                    wire::write(stream, &said).await?;
+                }
                 return wire::write(stream, &done.unwrap_or_else(Reply::Error)).await;
             }
         }
     }
 }
 
-async fn follow_run(stream: &mut UnixStream, handle: &Handle, id: RunId) -> io::Result<()> {
+/// Tells of a run until it has ended, and of what is heard beside it.
+async fn follow_run(
+    stream: &mut UnixStream,
+    handle: &Handle,
+    id: RunId,
+    heard: &mut mpsc::Receiver<Reply>,
+) -> io::Result<()> {
     let mut changes = handle.changes();
     let mut last = None;
     loop {
@@ -167,6 +220,9 @@ async fn follow_run(stream: &mut UnixStream, handle: &Handle, id: RunId) -> io::
             return wire::write(stream, &Reply::Error("the run is gone".into())).await;
         };
         let ended = run.finished.is_some();
+        while let Ok(reply) = heard.try_recv() {
+            wire::write(stream, &reply).await?;
+        }
         if last.as_ref() != Some(&run) {
             wire::write(stream, &Reply::Run(Box::new(run.clone()))).await?;
             last = Some(run);
@@ -177,63 +233,31 @@ async fn follow_run(stream: &mut UnixStream, handle: &Handle, id: RunId) -> io::
         // A client that went away gives its run up only if it says so: reading tells that it left.
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
-            _ = stream.readable() => {
-                let mut byte = [0; 1];
-                match stream.try_read(&mut byte) {
-                    Ok(0) => return handle.cancel(id).await.map_err(io::Error::other),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            Some(reply) = heard.recv() => wire::write(stream, &reply).await?,
+            () = hung_up(stream) => return handle.cancel(id).await.map_err(io::Error::other),
         }
     }
 }
 
-async fn send_log(
-    stream: &mut UnixStream,
-    handle: &Handle,
-    (run, want): (RunId, caravan_protocol::policy::WantId),
-    mut offset: u64,
-    follow: bool,
-) -> io::Result<()> {
-    let mut changes = handle.changes();
-    loop {
-        changes.borrow_and_update();
-        let Some(piece) = handle.log(run, want, offset, LOG_PIECE_BYTES).await else {
-            let step = handle
-                .run(run)
-                .and_then(|run| run.steps.get(&want).cloned());
-            let open = step.as_ref().is_some_and(|step| !step.state.is_final());
-            if !(follow && open) {
-                let none = || Reply::Error("show a log: that step has none yet".to_owned());
-                let reply = if offset > 0 { Reply::Done } else { none() };
-                return wire::write(stream, &reply).await;
-            }
-            // It has not begun, or has ended and its log is being put away.
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(LOG_PAUSE) => {}
-            }
-            continue;
-        };
-        if !piece.bytes.is_empty() {
-            offset = piece.next;
-            wire::write(
-                stream,
-                &Reply::Log {
-                    bytes: piece.bytes,
-                    next: piece.next,
-                },
-            )
-            .await?;
-        } else if !follow || !piece.live {
-            return wire::write(stream, &Reply::Done).await;
-        } else {
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(LOG_PAUSE) => {}
-            }
+/// Resolves once the other end is gone. It says nothing more, so nothing is lost by reading.
+async fn hung_up(stream: &UnixStream) {
+    let mut bytes = [0; 64];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut bytes) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            _ => {}
         }
     }
+}
+
+async fn find_log(handle: &Handle, run: RunId, want: WantId) -> Result<log::Found, LogError> {
+    let step = |run: RunView| run.steps.get(&want).map(|step| !step.state.is_final());
+    // Asked first: a step that has ended by now has put its log away before.
+    let open = handle.run(run).and_then(step).unwrap_or(false);
+    Ok(match handle.log(run, want).await? {
+        Some(reader) => log::Found::Log(reader),
+        None if open => log::Found::Later,
+        None => log::Found::Never,
+    })
 }

@@ -11,10 +11,10 @@ use caravan_protocol::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Driver, Notice, inputs,
+    Driver, Notice, inputs, keeping,
     outcome::{Landed, Reported},
 };
-use crate::build::Built;
+use crate::build::{Built, Secrets};
 
 /// Whether this node does such work for others: strangers' work never reaches out from here, and
 /// asks for no more than what this program itself would ask for.
@@ -25,8 +25,9 @@ fn is_lendable(action: &Action) -> bool {
         && asked.log_bytes <= most.log_bytes
         && asked.wall_ms <= LENT_WALL_MS_MAX;
     match &action.work {
-        Work::Run(run) => modest && run.network == Network::None,
-        Work::Fetch(_) => false,
+        Work::Run(run) => modest && run.network == Network::None && run.secrets.is_empty(),
+        // Those cost less than asking for them.
+        Work::Fetch(_) | Work::Copy(_) => false,
     }
 }
 
@@ -61,7 +62,15 @@ impl Driver {
             Ok(action) if !own => self.done_before(key, action),
             _ => None,
         };
+        if let Ok(action) = &action {
+            shared.keeping.begin(attempt, &shared.home.store, action);
+        }
         let providers = self.providers(attempt.owner);
+        // A secret is for what its own node wants, and nobody else.
+        let secrets = match &action {
+            Ok(action) if own => self.secrets_of(key, action),
+            _ => Secrets::default(),
+        };
         self.shared.tasks.spawn_to_end("attempt", async move {
             let mut fetched_bytes = 0;
             let built = match (done_before, action) {
@@ -75,7 +84,7 @@ impl Driver {
                             fetched_bytes = bytes;
                             shared
                                 .builder
-                                .build(&action, &key.to_string(), &cancel)
+                                .build(&action, &key.to_string(), &secrets, &cancel)
                                 .await
                         }
                         Err(why) => Built::infra(why),
@@ -84,6 +93,7 @@ impl Driver {
                 (None, Ok(_)) => Built::infra("the action is not the one that was offered"),
                 (None, Err(error)) => Built::infra(error.to_string()),
             };
+            let built = keeping::check_built(&shared, attempt, built).await;
             let notice = Notice::Built {
                 attempt,
                 action: key,
@@ -93,6 +103,24 @@ impl Driver {
             // The driver is gone only when the node stops, and then nobody waits.
             let _ = shared.notices.send(notice).await;
         });
+    }
+
+    /// The secrets of the first run that waits for this and has all that it names.
+    fn secrets_of(&self, key: ActionKey, action: &Action) -> Secrets {
+        let (Work::Run(run), Some(job)) = (&action.work, self.jobs.get(&key)) else {
+            return Secrets::default();
+        };
+        let given = job
+            .waiters
+            .iter()
+            .filter_map(|waiter| self.runs.get(&waiter.run));
+        let given = given.map(|run| &run.secrets).find(|given| {
+            let mut named = run.secrets.iter();
+            named.all(|secret| given.iter().any(|value| value.id == secret.id))
+        });
+        let values = given.into_iter().flatten();
+        let named = values.filter(|value| run.secrets.iter().any(|secret| secret.id == value.id));
+        Secrets::new(named.map(|value| (value.id.clone(), value.value.clone())))
     }
 
     /// What a run of this action by this very node has left, if all of it is still here.
@@ -199,6 +227,7 @@ impl Driver {
         claim: caravan_protocol::claim::Claim,
     ) {
         let shared = std::sync::Arc::clone(&self.shared);
+        let held = self.shared.home.store.hold();
         self.shared.tasks.spawn("fetch result", async move {
             let output: Vec<TreeId> = claim.output.into_iter().collect();
             let mut blobs: Vec<Wanted> = claim
@@ -206,13 +235,11 @@ impl Driver {
                 .values()
                 .map(|blob| Wanted::at_most(*blob, limits::OUTPUT_BYTES_MAX))
                 .collect();
-            blobs.extend(
-                claim
-                    .log
-                    .map(|log| Wanted::at_most(log, limits::LOG_BYTES_MAX)),
-            );
+            let log_max = caravan_store::log_blob_bytes_max(limits::LOG_BYTES_MAX);
+            blobs.extend(claim.log.map(|log| Wanted::at_most(log, log_max)));
             let fetched = inputs::fetch_all(&shared, &output, &blobs, &[node]).await;
             let landed = fetched.map(|bytes| Landed {
+                _held: held,
                 claim: report.claim,
                 words: report.words,
                 bytes,

@@ -13,7 +13,12 @@ use caravan_protocol::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Driver, Notice, Shared, questions};
-use crate::{build::chain, clock, control::Reply, home::Home};
+use crate::{
+    build::chain,
+    clock,
+    control::Reply,
+    home::{Home, HomeError},
+};
 
 /// The bases pinned in a node's store, by name.
 pub(crate) fn pinned(home: &Home) -> Vec<Base> {
@@ -43,6 +48,13 @@ impl Driver {
             let found = async {
                 let mut bases = Vec::new();
                 for name in names {
+                    // A base that a person has imported under a name of its own.
+                    if base::importable(&name).is_err()
+                        && let Some(base) = known(&shared, &name)?
+                    {
+                        bases.push(base);
+                        continue;
+                    }
                     let wanted = base::importable(&name).map_err(|error| error.to_string())?;
                     bases.push(have(&shared, &trusted, wanted, false).await?);
                 }
@@ -76,7 +88,7 @@ impl Driver {
     }
 
     /// Other members whose word on a base is taken.
-    fn trusted(&self) -> Vec<NodeId> {
+    pub(super) fn trusted(&self) -> Vec<NodeId> {
         let members = self.membership.roster.members(clock::stamp());
         let trusted = members
             .filter(|cert| cert.tier >= Tier::Trusted)
@@ -95,11 +107,18 @@ impl Driver {
 }
 
 /// The base that is pinned under this name, if all of it is here.
-fn known(shared: &Arc<Shared>, name: &str) -> Result<Option<Base>, String> {
-    let known: Option<Base> = shared
-        .home
-        .load("base", name)
-        .map_err(|error| chain(&error))?;
+pub(super) fn known(shared: &Shared, name: &str) -> Result<Option<Base>, String> {
+    let known: Option<Base> = match shared.home.load("base", name) {
+        Ok(known) => known,
+        // What an older version has pinned under a name is never replaced silently.
+        Err(error @ HomeError::Codec(_)) => {
+            let text = chain(&error);
+            return Err(format!(
+                "read what is pinned as {name} ({text}): an older version kept it; import it again with `caravan base import` or `caravan image import`"
+            ));
+        }
+        Err(error) => return Err(chain(&error)),
+    };
     let whole = |base: &Base| {
         shared
             .home
@@ -111,7 +130,7 @@ fn known(shared: &Arc<Shared>, name: &str) -> Result<Option<Base>, String> {
 }
 
 /// The base, imported if there is none or `anew` is asked for. One import at a time.
-async fn have(
+pub(super) async fn have(
     shared: &Arc<Shared>,
     trusted: &[NodeId],
     wanted: Importable,
@@ -121,6 +140,8 @@ async fn have(
         return Ok(base);
     }
     let _one = shared.importing.lock().await;
+    // What is made here is nobody's until it is pinned.
+    let _held = shared.home.store.hold();
     // Another may have made it meanwhile.
     if !anew && let Some(base) = known(shared, wanted.name)? {
         return Ok(base);
@@ -159,16 +180,18 @@ async fn have(
         platform,
         tree: ingested.tree,
         facts,
+        env: Vec::new(),
     };
     pin(shared, base).await
 }
 
 /// Keeps a base as the one of its name.
-async fn pin(shared: &Arc<Shared>, base: Base) -> Result<Base, String> {
+pub(super) async fn pin(shared: &Arc<Shared>, base: Base) -> Result<Base, String> {
     shared
         .home
         .save("base", &base.name, &base)
         .map_err(|error| chain(&error))?;
+    super::keeping::pin_base(&shared.home.store, &base).map_err(|error| chain(&error))?;
     let _ = shared
         .notices
         .send(Notice::Imported { base: base.clone() })

@@ -9,21 +9,11 @@ use caravan_protocol::{
     policy::WantId,
     view::{RunView, Snapshot},
 };
+use caravan_store::{LogError, LogReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Ask, Shared};
 use crate::control::{Checked, CiRequest, Reply};
-
-/// A piece of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPiece {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// Offset behind them.
-    pub next: u64,
-    /// Whether more may come.
-    pub live: bool,
-}
 
 /// A node, from outside.
 #[derive(Clone)]
@@ -118,19 +108,28 @@ impl Handle {
             store.check(heal, &mut tell)
         };
         match self.shared.tasks.blocking(work).await {
-            Ok(Ok(report)) => Ok(Reply::Check(Checked::from(report))),
+            Ok(Ok(report)) => {
+                let mut checked = Checked::from(report);
+                if heal {
+                    checked.healed = super::keeping::heal(&self.shared).await;
+                }
+                Ok(Reply::Check(checked))
+            }
             Ok(Err(error)) => Err(crate::build::chain(&error)),
             Err(_) => Err("the check was given up".to_owned()),
         }
     }
 
-    /// A piece of a step's log from `offset`, or nothing where there is none yet.
-    pub async fn log(&self, run: RunId, want: WantId, offset: u64, max: usize) -> Option<LogPiece> {
-        let step = self.run(run)?.steps.get(&want)?.clone();
-        let store = self.shared.home.store.clone();
-        let name = step.action.to_string();
-        let read = move || super::outcome::read_log(&store, &name, step.log, offset, max);
-        self.shared.tasks.blocking(read).await.ok()?
+    /// A step's log, or nothing where there is none yet.
+    pub(crate) async fn log(
+        &self,
+        run: RunId,
+        want: WantId,
+    ) -> Result<Option<LogReader>, LogError> {
+        let handle = self.clone();
+        let open = move || handle.open_log(run, want);
+        // A node that stops has no logs any more.
+        self.shared.tasks.blocking(open).await.unwrap_or(Ok(None))
     }
 
     /// A piece of a step's log with its whole length, for the pages. It reads a file, so it is
@@ -142,20 +141,53 @@ impl Handle {
         offset: u64,
         max: usize,
     ) -> Option<LogChunk> {
-        let step = self.run(run)?.steps.get(&want)?.clone();
-        let store = &self.shared.home.store;
-        let name = step.action.to_string();
-        let total = match step.log {
-            Some(log) => store.blob_size(log).ok()??,
-            None => store.log(&name)?.size(),
+        let read = || {
+            let Some(reader) = self.open_log(run, want)? else {
+                return Ok(None);
+            };
+            let live = reader.end().is_none();
+            let bytes = reader.read_at(offset, max)?;
+            Ok(Some(LogChunk {
+                next: offset.saturating_add(bytes.len() as u64),
+                bytes,
+                total: reader.size(),
+                live,
+            }))
         };
-        let piece = super::outcome::read_log(store, &name, step.log, offset, max)?;
-        Some(LogChunk {
-            bytes: piece.bytes,
-            next: piece.next,
-            total,
-            live: piece.live,
+        read().unwrap_or_else(|error: LogError| {
+            tracing::debug!(error = %crate::build::chain(&error), "a log cannot be shown");
+            None
         })
+    }
+
+    fn open_log(&self, run: RunId, want: WantId) -> Result<Option<LogReader>, LogError> {
+        let step = self.run(run).and_then(|run| run.steps.get(&want).cloned());
+        let Some(step) = step else { return Ok(None) };
+        let store = &self.shared.home.store;
+        super::outcome::open_log(store, &step.action.to_string(), step.log)
+    }
+
+    /// Looks into the store or looks after it; pieces and progress go to `said`.
+    pub async fn store(
+        &self,
+        ask: crate::keeping::StoreAsk,
+        said: mpsc::Sender<Reply>,
+    ) -> Result<Reply, String> {
+        let (store, marks) = (self.shared.home.store.clone(), self.shared.config.store);
+        let stop = self.shared.tasks.stopping();
+        let work = move || {
+            let mut tell = |reply| match reply {
+                // Progress is for the eye: what finds no room is left out.
+                Reply::Progress { .. } => {
+                    let _ = said.try_send(reply);
+                    !said.is_closed() && !stop.is_cancelled()
+                }
+                reply => said.blocking_send(reply).is_ok(),
+            };
+            crate::keeping::answer(&store, &marks, &ask, &mut tell)
+        };
+        let answer = self.shared.tasks.blocking(work).await;
+        answer.unwrap_or_else(|_| Err("the store's thread died".to_owned()))
     }
 
     /// Stops the node.
@@ -163,7 +195,7 @@ impl Handle {
         self.shared.tasks.stopping().cancel();
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Ask,
     ) -> Result<T, String> {

@@ -7,7 +7,7 @@ use std::{
 
 use caravan_mesh::{BlobSink, BlobSource, Wanted};
 use caravan_protocol::{
-    action::{Action, Work},
+    action::{Action, CopyFrom, Work},
     ids::{BlobId, NodeId, TreeId},
     limits,
 };
@@ -86,15 +86,31 @@ pub(crate) async fn bring(
     providers: &[NodeId],
     cancel: &CancellationToken,
 ) -> Result<u64, String> {
-    let Work::Run(run) = &action.work else {
-        return Ok(0);
-    };
-    let mut trees = vec![run.base];
-    trees.extend(&run.layers);
-    trees.extend(run.inputs.iter().map(|input| input.tree));
+    let trees = trees_of(action);
     tokio::select! {
         fetched = fetch_all(shared, &trees, &[], providers) => fetched,
         () = cancel.cancelled() => Err("the attempt was cancelled".to_owned()),
+    }
+}
+
+/// Every tree that an action names.
+pub(crate) fn trees_of(action: &Action) -> Vec<TreeId> {
+    match &action.work {
+        Work::Run(run) => {
+            let inputs = run.inputs.iter().map(|input| input.tree);
+            [run.base]
+                .into_iter()
+                .chain(run.layers.iter().copied())
+                .chain(inputs)
+                .collect()
+        }
+        Work::Copy(copy) => match &copy.from {
+            CopyFrom::Tree(tree) => vec![*tree],
+            CopyFrom::Root { base, layers } => {
+                [*base].into_iter().chain(layers.iter().copied()).collect()
+            }
+        },
+        Work::Fetch(_) => Vec::new(),
     }
 }
 

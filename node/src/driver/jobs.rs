@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use caravan_protocol::{
-    action::{Action, Work},
+    action::{Action, Network, Work},
     claim::Verdict,
     ids::{ActionKey, RunId},
     level::Level,
@@ -78,18 +78,22 @@ impl Driver {
             }
         };
         let run = self.runs.get_mut(&waiter.run)?;
-        let rebuild = run.rebuild;
+        let (rebuild, anew) = (run.rebuild, run.anew);
         run.wants.insert(waiter.want, key);
         run.view
             .steps
             .insert(waiter.want, new_step(waiter.want, label, key));
+        // What is found whole from here on stays until the run itself keeps it.
+        let _held = self.shared.home.store.hold();
+        self.shared.keeping.wanted(waiter.run, &action);
         if let Some(job) = self.jobs.get_mut(&key) {
             job.waiters.insert(waiter);
             self.show_standing(key);
             return None;
         }
-        if let Some(outcome) = self.claimed(key, &action, rebuild) {
+        if !anew && let Some(outcome) = self.claimed(key, &action, rebuild) {
             self.counters.cached += 1;
+            self.note_hit(&outcome);
             self.finish(&BTreeSet::from([waiter]), &outcome);
             return None;
         }
@@ -106,7 +110,9 @@ impl Driver {
             priority: Priority::Normal,
             cost_ms: self.cost_ms(&action),
             // What is fetched is fetched by whoever was asked for it: nobody's line is lent.
-            remote_ok: matches!(action.work, Work::Run(_)),
+            // Nor does a secret ever leave this node.
+            remote_ok: matches!(&action.work, Work::Run(run)
+                if run.secrets.is_empty() && run.network == Network::None),
             action: encoded,
         };
         self.jobs.insert(
@@ -150,6 +156,7 @@ impl Driver {
 
     fn finish(&mut self, waiters: &BTreeSet<Waiter>, outcome: &Outcome) {
         for waiter in waiters {
+            self.shared.keeping.got(waiter.run, outcome);
             if !outcome.cached
                 && let Some(run) = self.runs.get_mut(&waiter.run)
             {

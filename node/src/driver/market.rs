@@ -134,6 +134,7 @@ impl Driver {
         for other in others {
             self.finished(other, built, outcome.clone());
         }
+        self.shared.keeping.end(attempt);
     }
 
     fn finished(&mut self, attempt: AttemptId, built: &Built, outcome: Vec<u8>) {

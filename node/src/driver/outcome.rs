@@ -1,10 +1,7 @@
 //! Results: claims are made here of what was built, and what claims say is weighed here before it
 //! is used.
 
-use std::{
-    collections::BTreeMap,
-    io::{Read, Seek, SeekFrom},
-};
+use std::collections::BTreeMap;
 
 use caravan_protocol::{
     action::{Action, Work},
@@ -16,10 +13,10 @@ use caravan_protocol::{
     limits,
     policy::Outcome,
 };
-use caravan_store::Store;
+use caravan_store::{LogError, LogReader, Store};
 use serde::{Deserialize, Serialize};
 
-use super::{Driver, handle::LogPiece, jobs};
+use super::{Driver, jobs};
 use crate::build::Built;
 
 /// A claim as it travels: with the words that people want and nobody signs.
@@ -36,6 +33,8 @@ pub(crate) struct Landed {
     pub(crate) claim: Signed<Claim>,
     pub(crate) words: Option<String>,
     pub(crate) bytes: u64,
+    /// Keeps what has come until the claim is kept.
+    pub(crate) _held: caravan_store::Hold,
 }
 
 const REPORT_BYTES_MAX: usize = limits::CLAIM_BYTES_MAX + 32 * 1024;
@@ -89,6 +88,7 @@ impl Driver {
     /// Keeps a claim and the words beside it. Infrastructure failures are never kept.
     pub(crate) fn keep(&self, action: ActionKey, claim: &Signed<Claim>, words: Option<&str>) {
         let store = &self.shared.home.store;
+        self.note_result(action, claim);
         let kept = store.put_claim(action, claim).and_then(|()| match words {
             Some(words) => store.put_record("words", &claim.id().to_string(), words.as_bytes()),
             None => Ok(()),
@@ -219,34 +219,15 @@ fn outputs(store: &Store, claim: &Claim) -> Option<BTreeMap<String, Vec<u8>>> {
         .collect()
 }
 
-/// A piece of a log: of the blob where the step is done, else of the live one.
-pub(crate) fn read_log(
+/// A step's log: the blob where the step is done, else the live one. Another node may have written
+/// the blob.
+pub(crate) fn open_log(
     store: &Store,
     name: &str,
     log: Option<BlobId>,
-    offset: u64,
-    max: usize,
-) -> Option<LogPiece> {
-    let reader = match log {
-        Some(blob) => {
-            let mut file = store.open_blob(blob).ok()?;
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(offset)).ok()?;
-            file.take(max as u64).read_to_end(&mut bytes).ok()?;
-            let next = offset + bytes.len() as u64;
-            return Some(LogPiece {
-                bytes,
-                next,
-                live: false,
-            });
-        }
-        None => store.log(name)?,
-    };
-    let bytes = reader.read_at(offset, max).ok()?;
-    let next = offset + bytes.len() as u64;
-    Some(LogPiece {
-        bytes,
-        next,
-        live: true,
-    })
+) -> Result<Option<LogReader>, LogError> {
+    match log {
+        Some(blob) => store.open_log(blob, limits::LOG_BYTES_MAX).map(Some),
+        None => Ok(store.log(name)),
+    }
 }

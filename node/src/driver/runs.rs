@@ -11,11 +11,15 @@ use caravan_protocol::{
     time::{Stamp, Time},
     view::{PolicyView, RunView, State, StepView},
 };
-use caravan_store::{Store, StoreError};
+use caravan_store::{Lease, Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::{Driver, Notice, RUNS_MAX, jobs::Waiter};
-use crate::{build::chain, clock, control::CiRequest};
+use crate::{
+    build::chain,
+    clock,
+    control::{CiRequest, SecretValue},
+};
 
 /// Events that may wait for a policy.
 const POLICY_INBOX_MAX: usize = 8192;
@@ -31,6 +35,22 @@ pub(crate) struct Run {
     pub(crate) rebuild: bool,
     /// Bases that were asked for by name; none for the node's.
     pub(crate) bases: Vec<String>,
+    /// Whether every step is run again, even one that passed.
+    pub(crate) anew: bool,
+    /// What its steps may be shown; gone with the run.
+    pub(crate) secrets: Vec<SecretValue>,
+    /// Keeps what its subject names, until it has ended.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// What a run begins with.
+pub(crate) struct Opening {
+    pub(crate) role: &'static str,
+    pub(crate) project: String,
+    pub(crate) branch: String,
+    pub(crate) commit: String,
+    pub(crate) title: String,
+    pub(crate) params: Params,
 }
 
 /// What a policy did with one event.
@@ -38,6 +58,7 @@ pub(crate) struct PolicyStep {
     pub(crate) commands: Vec<Command>,
     pub(crate) view: PolicyView,
     pub(crate) settled: bool,
+    pub(crate) may_do_nothing: bool,
     /// Why what the policy provides could not be kept.
     pub(crate) trouble: Option<String>,
 }
@@ -63,37 +84,74 @@ fn provide(store: &Store, commands: &[Command]) -> Result<(), StoreError> {
     if any { batch.commit() } else { Ok(()) }
 }
 
+impl Run {
+    /// A run of which nothing is asked yet.
+    fn new(view: RunView, policy: Option<mpsc::Sender<Event>>) -> Self {
+        Self {
+            view,
+            policy,
+            wants: BTreeMap::new(),
+            began: BTreeMap::new(),
+            rebuild: false,
+            bases: Vec::new(),
+            anew: false,
+            secrets: Vec::new(),
+            lease: None,
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn start_run(&mut self, request: CiRequest) -> Result<RunId, String> {
-        let role = "ci";
+        let id = self.open_run(Opening {
+            role: "ci",
+            project: request.project.clone(),
+            branch: request.reference.clone().unwrap_or_default(),
+            commit: String::new(),
+            title: String::new(),
+            params: Params {
+                repositories: request.repositories.clone(),
+                overlays: request.overlays.clone(),
+            },
+        })?;
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.rebuild = request.rebuild;
+            run.bases.clone_from(&request.bases);
+        }
+        self.find_subject(id, request);
+        // Whoever asked looks for the run at once.
+        self.publish();
+        Ok(id)
+    }
+
+    /// Makes a run whose policy waits for its subject.
+    pub(crate) fn open_run(&mut self, opening: Opening) -> Result<RunId, String> {
+        let role = opening.role;
         let factory = self
             .shared
             .factories
             .iter()
             .find(|factory| factory.role() == role);
-        let factory = factory.ok_or("this node has no policy for the role ci")?;
-        let params = Params {
-            repositories: request.repositories.clone(),
-            overlays: request.overlays.clone(),
-        };
-        let policy = factory.start(&params);
+        let factory =
+            factory.ok_or_else(|| format!("this node has no policy for the role {role}"))?;
+        let policy = factory.start(&opening.params);
         let mut started = clock::stamp();
         while self
             .runs
-            .contains_key(&run_id(role, &request.project, started))
+            .contains_key(&run_id(role, &opening.project, started))
         {
             started = started.after(std::time::Duration::from_millis(1));
         }
-        let id = run_id(role, &request.project, started);
+        let id = run_id(role, &opening.project, started);
         let (inbox, events) = mpsc::channel(POLICY_INBOX_MAX);
         self.host(id, policy, events);
         let view = RunView {
             id,
             role: role.to_owned(),
-            project: request.project.clone(),
-            branch: request.reference.clone().unwrap_or_default(),
-            commit: String::new(),
-            title: String::new(),
+            project: opening.project,
+            branch: opening.branch,
+            commit: opening.commit,
+            title: opening.title,
             state: State::Running,
             message: None,
             notes: Vec::new(),
@@ -103,19 +161,8 @@ impl Driver {
             policy: PolicyView::default(),
             steps: BTreeMap::new(),
         };
-        let run = Run {
-            view,
-            policy: Some(inbox),
-            wants: BTreeMap::new(),
-            began: BTreeMap::new(),
-            rebuild: request.rebuild,
-            bases: request.bases.clone(),
-        };
-        self.runs.insert(id, run);
+        self.runs.insert(id, Run::new(view, Some(inbox)));
         self.keep_few();
-        self.find_subject(id, request);
-        // Whoever asked looks for the run at once.
-        self.publish();
         Ok(id)
     }
 
@@ -124,6 +171,8 @@ impl Driver {
         let notices = self.shared.notices.clone();
         let tasks = self.shared.tasks.clone();
         let store = self.shared.home.store.clone();
+        self.shared.keeping.begin_run(run, &store);
+        let shared = std::sync::Arc::clone(&self.shared);
         self.shared.tasks.spawn("policy", async move {
             let mut policy = policy;
             while let Some(first) = events.recv().await {
@@ -131,18 +180,19 @@ impl Driver {
                 while let Ok(event) = events.try_recv() {
                     batch.push(event);
                 }
-                let store = store.clone();
+                let (store, shared) = (store.clone(), std::sync::Arc::clone(&shared));
                 let work = tasks.blocking(move || {
                     let mut commands = Vec::new();
                     for event in batch {
                         policy.handle(event, &mut commands);
                     }
+                    shared.keeping.provided(run, &commands);
                     let trouble = provide(&store, &commands).err().map(|error| chain(&error));
-                    let (view, settled) = (policy.view(), policy.is_settled());
                     let step = PolicyStep {
                         commands,
-                        view,
-                        settled,
+                        view: policy.view(),
+                        settled: policy.is_settled(),
+                        may_do_nothing: policy.may_do_nothing(),
                         trouble,
                     };
                     (policy, step)
@@ -225,10 +275,11 @@ impl Driver {
         self.want_all(wanted);
         let open = self.runs.get(&id).is_some_and(|run| !run.wants.is_empty());
         if step.settled && !open {
-            // Nothing executed is never a pass.
+            // Nothing executed is no pass, unless nothing was to be done.
             let bad = |run: &Run| {
                 let mut variants = run.view.policy.variants.iter();
-                run.view.steps.is_empty() || variants.any(|variant| variant.state != State::Ok)
+                (run.view.steps.is_empty() && !step.may_do_nothing)
+                    || variants.any(|variant| variant.state != State::Ok)
             };
             let failed = self.runs.get(&id).is_none_or(bad);
             self.end_run(id, if failed { State::Failed } else { State::Ok }, None);
@@ -280,7 +331,6 @@ impl Driver {
         let run = self.runs.get(&id).ok_or("there is no such run")?;
         if run.view.finished.is_none() {
             self.end_run(id, State::Cancelled, Some(why.to_owned()));
-            self.publish();
         }
         Ok(())
     }
@@ -293,6 +343,8 @@ impl Driver {
             return;
         }
         run.policy = None;
+        run.secrets.clear();
+        run.lease = None;
         run.view.state = state;
         run.view.message = message;
         run.view.finished = Some(clock::stamp());
@@ -314,8 +366,10 @@ impl Driver {
                 variant.state = State::Cancelled;
             }
         }
+        // Whoever waits for its end hears of it at once; its record is for later lives.
+        self.publish();
         self.save_run(id);
-        self.changed = true;
+        self.shared.keeping.end_run(id);
     }
 
     /// At shutdown: every run ends, and what runs is stopped.
@@ -347,15 +401,7 @@ impl Driver {
                 view.message = Some(STOPPED.to_owned());
                 view.finished = Some(view.started);
             }
-            let run = Run {
-                view,
-                policy: None,
-                wants: BTreeMap::new(),
-                began: BTreeMap::new(),
-                rebuild: false,
-                bases: Vec::new(),
-            };
-            self.runs.insert(run.view.id, run);
+            self.runs.insert(view.id, Run::new(view, None));
         }
         self.keep_few();
     }

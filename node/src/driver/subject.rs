@@ -47,6 +47,7 @@ impl Driver {
 }
 
 async fn project(shared: &Arc<Shared>, request: &CiRequest) -> Result<ProjectHead, String> {
+    let _held = shared.home.store.hold();
     let mirrors = shared.config.data.join("git");
     let commit = git::resolve(&request.project, request.reference.as_deref(), &mirrors)
         .await
@@ -139,6 +140,7 @@ async fn repositories(
 
 async fn repository(shared: &Arc<Shared>, name: String) -> Result<RepositoryHead, String> {
     if git::is_url(&name) {
+        let _held = shared.home.store.hold();
         let mirrors = shared.config.data.join("git");
         let commit = git::resolve(&name, None, &mirrors)
             .await

@@ -10,8 +10,10 @@ use caravan_protocol::{
 };
 
 use crate::{
+    cold,
     commit::{self, NewObject, Source},
     error::{Doing, Result, StoreError},
+    leases::Lease,
     object::Key,
     store::{Inner, Store},
     temp::Temp,
@@ -24,6 +26,8 @@ pub struct Batch {
     temps: Vec<Temp>,
     new: Vec<NewObject>,
     seen: BTreeSet<BlobId>,
+    /// What it counts on although others have brought it.
+    lease: Lease,
 }
 
 impl std::fmt::Debug for Batch {
@@ -36,6 +40,7 @@ impl Batch {
     /// Adds bytes.
     pub fn put_blob(&mut self, bytes: &[u8]) -> Result<BlobId> {
         let blob = BlobId::of(bytes);
+        self.lease.add_blob(blob);
         if !self.seen.contains(&blob) && find(&self.inner, blob)?.is_none() {
             self.put_reader(&mut &*bytes, Some(blob), bytes.len() as u64)?;
         }
@@ -66,6 +71,7 @@ impl Batch {
             });
         }
         crate::crash::point();
+        self.lease.add_blob(blob);
         if self.seen.insert(blob) && find(&self.inner, blob)?.is_none() {
             self.new.push(NewObject {
                 key: Key::plain(blob),
@@ -99,6 +105,7 @@ impl Store {
             temps: Vec::new(),
             new: Vec::new(),
             seen: BTreeSet::new(),
+            lease: self.inner.guards.lease(),
         }
     }
 
@@ -132,7 +139,10 @@ impl Store {
     /// Length of a blob, if the index names it.
     pub fn blob_size(&self, blob: BlobId) -> Result<Option<u64>> {
         let any = self.inner.index.objects(|objects| objects.any(blob))?;
-        Ok(any.map(|(_, size)| size))
+        match any {
+            Some((_, size)) => Ok(Some(size)),
+            None => cold::size(&self.inner, blob),
+        }
     }
 
     /// A blob's file, for reading. Its length has been compared, its bytes have not: readers that
@@ -140,6 +150,8 @@ impl Store {
     pub fn open_blob(&self, blob: BlobId) -> Result<File> {
         match find(&self.inner, blob)? {
             Some((file, _, _)) => Ok(file),
+            // Who wants a file gets one, if a pack has it.
+            None if cold::revive(self, blob)? => self.open_blob(blob),
             None => Err(StoreError::NoBlob { blob }),
         }
     }
@@ -148,7 +160,8 @@ impl Store {
     pub fn read_blob(&self, blob: BlobId, max: u64) -> Result<Vec<u8>> {
         loop {
             let Some((file, key, size)) = find(&self.inner, blob)? else {
-                return Err(StoreError::NoBlob { blob });
+                let cold = cold::read(&self.inner, blob, max)?;
+                return cold.ok_or(StoreError::NoBlob { blob });
             };
             if size > max {
                 return Err(StoreError::TooLarge {
@@ -205,7 +218,7 @@ impl Store {
     }
 
     pub(crate) fn missing_of(&self, tree: &Tree) -> Result<Vec<BlobId>> {
-        self.inner.index.objects(|objects| {
+        let missing = self.inner.index.objects(|objects| {
             let mut missing = Vec::new();
             for blob in tree.blobs().into_keys() {
                 if objects.any(blob)?.is_none() {
@@ -213,7 +226,8 @@ impl Store {
                 }
             }
             Ok(missing)
-        })
+        })?;
+        cold::not_packed(&self.inner, missing)
     }
 }
 

@@ -59,6 +59,8 @@ pub enum FindingKind {
     MissingObject,
     /// A layer is not what its tree says, or cannot be compared with it.
     DamagedLayer,
+    /// A pack's file is gone or its bytes have changed.
+    DamagedPack,
     /// A file that nothing names. Harmless: a process was killed before it could name or remove it.
     Orphan,
     /// The index itself had to be repaired, or is beyond it.
@@ -70,6 +72,31 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.found == 0 || self.findings.iter().all(|f| f.kind == FindingKind::Orphan)
+    }
+
+    fn add_packs(&mut self, (checked, findings): (u64, Vec<Finding>), heal: bool) {
+        self.checked += checked;
+        self.forgotten += if heal { findings.len() as u64 } else { 0 };
+        for Finding { kind, path, reason } in findings {
+            self.add(kind, path, reason);
+        }
+    }
+
+    /// Adds objects that are not as they should be, but for those collected meanwhile.
+    fn add_objects(
+        &mut self,
+        inner: &Inner,
+        bad: Vec<(Key, FindingKind, String)>,
+    ) -> Result<Vec<Key>> {
+        let mut still = Vec::new();
+        for (key, kind, why) in bad {
+            let named = inner.index.named(key.blob)?;
+            if named.iter().any(|(known, _)| *known == key) {
+                self.add(kind, format!("objects/{}", key.path()), why);
+                still.push(key);
+            }
+        }
+        Ok(still)
     }
 
     fn add(&mut self, kind: FindingKind, path: String, reason: impl Into<String>) {
@@ -113,7 +140,7 @@ impl Store {
         let total = (objects.len() + layers.len()) as u64;
         progress(0, total);
         let mut sound = Sound::default();
-        let mut bad_objects = Vec::new();
+        let mut bad_objects: Vec<(Key, FindingKind, String)> = Vec::new();
         parallel::each(
             Load::Hashing,
             objects.len(),
@@ -122,24 +149,27 @@ impl Store {
                 report.checked += 1;
                 progress(report.checked, total);
                 let (key, _) = objects[index];
-                let path = format!("objects/{}", key.path());
                 match result {
                     Object::Good { inode } => {
                         sound.inodes.insert(inode);
                         sound.blobs.insert(key.blob);
-                        return;
                     }
-                    Object::Damaged(why) => report.add(FindingKind::DamagedObject, path, why),
+                    Object::Damaged(why) => {
+                        bad_objects.push((key, FindingKind::DamagedObject, why));
+                    }
                     Object::Missing => {
-                        report.add(FindingKind::MissingObject, path, "the file is gone");
+                        let why = "the file is gone".to_owned();
+                        bad_objects.push((key, FindingKind::MissingObject, why));
                     }
                 }
-                bad_objects.push(key);
             },
         )?;
+        let bad_objects = report.add_objects(inner, bad_objects)?;
         let mut bad_layers = Vec::new();
         for tree in layers {
-            if let Err(why) = check_layer(self, tree, &sound)? {
+            if let Err(why) = check_layer(self, tree, &sound)?
+                && !has_changed(self, tree, &objects)?
+            {
                 bad_layers.push(tree);
                 report.add(FindingKind::DamagedLayer, format!("layers/{tree}"), why);
             }
@@ -150,6 +180,7 @@ impl Store {
             report.forgotten += (bad_objects.len() + bad_layers.len()) as u64;
             commit::forget(inner, bad_objects, bad_layers)?;
         }
+        report.add_packs(crate::cold::check(inner, heal)?, heal);
         for path in orphans::layers(inner)?
             .into_iter()
             .chain(orphans::objects(inner)?)
@@ -163,6 +194,26 @@ impl Store {
         }
         Ok(report)
     }
+}
+
+/// Whether a layer was collected, or made anew, since these objects were listed.
+fn has_changed(store: &Store, tree: TreeId, listed: &[(Key, u64)]) -> Result<bool> {
+    let index = &store.inner.index;
+    if index.layer(tree)?.is_none() {
+        return Ok(true);
+    }
+    let blobs = crate::gc::listing(store, tree.blob())?.map(|tree| tree.blobs());
+    for blob in blobs
+        .into_iter()
+        .flat_map(BTreeMap::into_keys)
+        .chain([tree.blob()])
+    {
+        let known = listed.binary_search_by(|(key, _)| key.blob.cmp(&blob));
+        if known.is_err() && !index.named(blob)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What has been found whole.
@@ -192,7 +243,7 @@ fn check_object(inner: &Inner, (key, size): (Key, u64), buffer: &mut [u8]) -> Re
     if !xattrs::read(&file, key.path().as_bytes()).is_ok_and(|found| found == Xattrs::default()) {
         return damaged("it has extended attributes, which objects never have".to_owned());
     }
-    match crate::temp::copy(&mut &file, &mut std::io::sink(), size, buffer) {
+    match crate::temp::hash(&mut &file, size, buffer, &mut |_| Ok(())) {
         Ok((blob, _)) if blob == key.blob => Ok(Object::Good { inode: stat.st_ino }),
         Ok((blob, _)) => damaged(format!("its bytes hash to {blob}")),
         // A sector that cannot be read is damage, not a reason to stop looking.
@@ -248,7 +299,10 @@ fn check_layer(store: &Store, id: TreeId, sound: &Sound) -> Result<Result<(), St
         apart.len(),
         |index, buffer| {
             let (item, entry) = apart[index];
-            Ok(check_apart(walk::hash(root.as_fd(), item, buffer), entry))
+            Ok(check_apart(
+                walk::hash(&mut beneath::Parents::new(root.as_fd()), item, buffer),
+                entry,
+            ))
         },
         |_, result| {
             if let Err(why) = result {

@@ -67,6 +67,19 @@ impl Store {
             .map(|row| row.claim)
             .collect())
     }
+
+    /// Hands every claim on, in no order of time.
+    pub fn for_each_claim(&self, each: &mut dyn FnMut(&Signed<Claim>)) -> Result<()> {
+        self.inner.index.read(|txn| {
+            let table = txn.open_table(CLAIMS)?;
+            for row in table.iter()? {
+                let (_, value) = row?;
+                let (_, claim) = codec::decode::<ROW_BYTES_MAX, Row>(value.value())?;
+                each(&claim);
+            }
+            Ok(())
+        })
+    }
 }
 
 struct Kept {

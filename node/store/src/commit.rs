@@ -4,7 +4,8 @@
 //! Order: the bytes are made durable where they are, in the work directory; then, one commit at a
 //! time, they are linked and moved into place, the directories are made durable, and the index
 //! names them. A process killed before that last step leaves only rubbish, which the next start
-//! removes.
+//! removes. Where little waits to be written on this machine, both waits for the disk are one, just
+//! before the index.
 
 use std::{
     collections::BTreeSet,
@@ -30,6 +31,7 @@ use crate::{
     object::Key,
     parallel::{self, Load},
     store::Inner,
+    unwritten,
 };
 
 /// A file that becomes an object.
@@ -76,20 +78,22 @@ impl Staged<'_> {
     }
 }
 
-/// What was put in place and would have to leave again.
+/// What was put in place, or nearly, and would have to leave again.
 #[derive(Default)]
 struct Placed {
+    /// The index does not name them yet, so any file of theirs is rubbish until it does.
     objects: Vec<Key>,
     layer: bool,
 }
 
 /// Makes objects and a layer part of the store, durably and all at once.
 pub(crate) fn commit(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_>>) -> Result<()> {
-    sync(inner, new, staged)?;
+    crash::point();
+    let unsynced = sync(inner, new, staged)?;
     crash::point();
     let guard = lock(inner);
     let mut placed = Placed::default();
-    let result = place_and_index(inner, new, staged, &mut placed);
+    let result = place_and_index(inner, new, staged, unsynced, &mut placed);
     if result.is_err() {
         withdraw(inner, staged, &placed);
     }
@@ -102,9 +106,17 @@ pub(crate) fn lock(inner: &Inner) -> MutexGuard<'_, ()> {
     inner.commit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes durable what is new, where it is now.
-fn sync(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_>>) -> Result<()> {
-    let what = || "write new files to the disk".to_owned();
+/// What is still to be made durable once all is in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsynced {
+    /// The directories that files and layers have entered.
+    Directories,
+    /// These, and the files.
+    All,
+}
+
+/// Makes durable what is new, where it is now, unless one wait for all at the end is quicker.
+fn sync(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_>>) -> Result<Unsynced> {
     let in_work = new.iter().filter_map(|object| match &object.source {
         Source::Work(name) => Some((inner.home.work(), name.as_bytes())),
         Source::Staged(_) => None,
@@ -117,59 +129,80 @@ fn sync(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_>>) -> Result
         .take(limits::SYNC_EACH_MAX + 1)
         .collect();
     if files.len() > limits::SYNC_EACH_MAX {
-        return rustix::fs::syncfs(inner.home.work()).doing(what);
+        sync_all(inner)?;
+        return Ok(Unsynced::Directories);
     }
+    if files.len() > 1 && unwritten::is_little() {
+        return Ok(Unsynced::All);
+    }
+    let what = || "write new files to the disk".to_owned();
     let sync = |index: usize, _: &mut Vec<u8>| {
         let (root, path) = files[index];
         let path = if path.is_empty() { b"." } else { path };
         let file = beneath::open_file(root, path).doing(what)?;
         rustix::fs::fsync(file).doing(what)
     };
-    parallel::each(Load::Syncing, files.len(), sync, |_, ()| {})
+    parallel::each(Load::Syncing, files.len(), sync, |_, ()| {})?;
+    Ok(Unsynced::Directories)
+}
+
+fn sync_all(inner: &Inner) -> Result<()> {
+    rustix::fs::syncfs(inner.home.work()).doing(|| "write new files to the disk".to_owned())
+}
+
+/// Makes durable where files and a layer are now.
+fn settle(
+    inner: &Inner,
+    unsynced: Unsynced,
+    touched: &[OwnedFd],
+    staged: Option<&Staged<'_>>,
+) -> Result<()> {
+    let count = touched.len() + usize::from(staged.is_some());
+    if unsynced == Unsynced::All || (count > 1 && unwritten::is_little()) {
+        return sync_all(inner);
+    }
+    let what = || "write a directory of the store to the disk".to_owned();
+    let layers = inner.home.layers();
+    let dirs = touched.iter().map(AsFd::as_fd);
+    let dirs: Vec<BorrowedFd<'_>> = dirs.chain(staged.map(|_| layers)).collect();
+    let sync = |index: usize, _: &mut Vec<u8>| {
+        crash::point();
+        rustix::fs::fsync(dirs[index]).doing(what)
+    };
+    parallel::each(Load::Syncing, dirs.len(), sync, |_, ()| {})
 }
 
 fn place_and_index(
     inner: &Inner,
     new: &[NewObject],
     staged: Option<&Staged<'_>>,
+    unsynced: Unsynced,
     placed: &mut Placed,
 ) -> Result<()> {
-    let mut change = Change::default();
-    let known: BTreeSet<Key> = inner.index.objects(|objects| {
-        let mut known = BTreeSet::new();
-        for object in new {
-            if objects.has(&object.key)? {
-                known.insert(object.key);
-            }
-        }
-        Ok(known)
-    })?;
-    let mut parents = staged.map(|staged| Parents::new(staged.root));
-    let mut touched: Vec<OwnedFd> = Vec::new();
-    // In key order, so that each directory is opened once and none is left out of the sync below.
+    // In key order, as the index wants them.
     let mut sorted: Vec<&NewObject> = new.iter().collect();
     sorted.sort_by_key(|object| object.key);
     sorted.dedup_by_key(|object| object.key);
-    let mut last = None;
-    for object in sorted {
-        if known.contains(&object.key) && is_whole(inner, object)? {
-            continue;
+    let sizes = inner.index.objects(|objects| {
+        let sizes = sorted.iter().map(|object| objects.size(&object.key));
+        sizes.collect::<Result<Vec<_>>>()
+    })?;
+    let mut absent = Vec::new();
+    for (object, known) in sorted.into_iter().zip(sizes) {
+        if known.is_none() || !is_whole(inner, object)? {
+            absent.push(object);
         }
-        let first_byte = object.key.blob.as_bytes()[0];
-        if last != Some(first_byte) {
-            touched.push(inner.home.object_dir(&object.key)?);
-            last = Some(first_byte);
-        }
-        let dir = touched.last().expect("one was just pushed").as_fd();
-        link(inner, object, parents.as_mut(), dir)?;
-        placed.objects.push(object.key);
-        change.add.push((object.key, object.size));
-        crash::point();
     }
-    for dir in &touched {
-        crash::point();
-        rustix::fs::fsync(dir).doing(|| "write a directory of objects to the disk".to_owned())?;
-    }
+    placed.objects = absent.iter().map(|object| object.key).collect();
+    let mut change = Change {
+        add: absent
+            .iter()
+            .map(|object| (object.key, object.size))
+            .collect(),
+        ..Change::default()
+    };
+    let touched = place(inner, &absent, staged)?;
+    crash::point();
     if let Some(staged) = staged
         && move_layer(inner, staged)?
     {
@@ -180,7 +213,42 @@ fn place_and_index(
         return Ok(());
     }
     crash::point();
+    settle(inner, unsynced, &touched, staged.filter(|_| placed.layer))?;
+    crash::point();
     inner.index.apply(&change)
+}
+
+/// Links new objects, which are in key order, into their directories, and returns these.
+fn place(
+    inner: &Inner,
+    objects: &[&NewObject],
+    staged: Option<&Staged<'_>>,
+) -> Result<Vec<OwnedFd>> {
+    let first_byte = |object: &NewObject| object.key.blob.as_bytes()[0];
+    let mut touched: Vec<OwnedFd> = Vec::new();
+    let mut targets: Vec<usize> = Vec::new();
+    for (at, object) in objects.iter().enumerate() {
+        if at == 0 || first_byte(objects[at - 1]) != first_byte(object) {
+            touched.push(inner.home.object_dir(&object.key)?);
+        }
+        targets.push(touched.len() - 1);
+    }
+    // In the order of their paths, so that each directory of a layer is opened once.
+    let mut order: Vec<usize> = (0..objects.len()).collect();
+    order.sort_by_key(|&at| match &objects[at].source {
+        Source::Work(_) => (0, b"".as_slice()),
+        Source::Staged(path) => (1, path.as_slice()),
+    });
+    let link_one = |index: usize, parents: &mut Option<Parents<'_>>| {
+        let object = objects[order[index]];
+        let dir = touched[targets[order[index]]].as_fd();
+        link(inner, object, parents.as_mut(), dir)?;
+        crash::point();
+        Ok(())
+    };
+    let parents = || staged.map(|staged| Parents::new(staged.root));
+    parallel::each_with(Load::Hashing, objects.len(), parents, link_one, |_, ()| {})?;
+    Ok(touched)
 }
 
 /// Whether the file of an object that the index names is there and has its length.
@@ -201,7 +269,10 @@ fn link(
     let (_, name) = object.key.place();
     let what = || format!("link objects/{} into the store", object.key.path());
     let (from, from_name) = match (&object.source, parents) {
-        (Source::Work(name), _) => (inner.home.work(), name.as_bytes()),
+        (Source::Work(temp), _) => {
+            // Over a file that the index does not name or that is not whole, if there is one.
+            return rustix::fs::renameat(inner.home.work(), temp, dir, &name).doing(what);
+        }
         (Source::Staged(path), Some(parents)) => parents.of(path).doing(what)?,
         (Source::Staged(path), None) => {
             return Err(StoreError::refused(path, "no layer is staged with it"));
@@ -239,7 +310,6 @@ fn move_layer(inner: &Inner, staged: &Staged<'_>) -> Result<bool> {
         other => other.doing(what)?,
     }
     crash::point();
-    rustix::fs::fsync(layers).doing(what)?;
     Ok(true)
 }
 

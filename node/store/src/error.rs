@@ -12,6 +12,9 @@ use rustix::io::Errno;
 /// Shorthand of this crate.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// What is said when the disk is full, so that whoever hears of it through others knows it.
+pub const FULL_WORDS: &str = "the disk that holds the store is full";
+
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -40,7 +43,7 @@ pub enum StoreError {
         known: u32,
     },
     /// No space is left on the store's file system. Nothing was half-done.
-    #[error("{what}: the disk that holds the store is full; free some space and try again")]
+    #[error("{what}: {}; free some space and try again", FULL_WORDS)]
     Full {
         /// What was being done.
         what: String,
@@ -99,6 +102,14 @@ pub enum StoreError {
         /// How many blobs are missing.
         missing: usize,
     },
+    /// An abbreviated id begins several, or none.
+    #[error("find {text:?} in the store: {reason}")]
+    NotFound {
+        /// What was looked for.
+        text: String,
+        /// Why that is nothing.
+        reason: &'static str,
+    },
     /// The bytes on disk are not what they were. They have been forgotten.
     #[error("read {what}: {reason}")]
     Damaged {
@@ -106,6 +117,18 @@ pub enum StoreError {
         what: String,
         /// What is wrong.
         reason: String,
+    },
+    /// A pack could not be written or read.
+    #[error("use a pack of the store")]
+    Pack {
+        /// The pack's words.
+        source: Box<caravan_pack::PackError>,
+    },
+    /// A pack holds parts of files of other packs.
+    #[error("drop pack {pack}: other packs lean on it; drop those first")]
+    Leaned {
+        /// The pack.
+        pack: BlobId,
     },
     /// A file that a job or a tree holds cannot be kept.
     #[error("keep {path:?}: {reason}")]

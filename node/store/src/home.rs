@@ -25,6 +25,13 @@ const OBJECTS: &str = "objects";
 const LAYERS: &str = "layers";
 const WORK: &str = "work";
 const TRASH: &str = "trash";
+const SPARE: &str = "spare";
+/// Room that is kept back, so that a collection can write down what it removes on a full disk:
+/// a part of the file system, and never more than this.
+const SPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const SPARE_PART: u64 = 16;
+/// On a smaller file system nothing is kept back.
+const SPARE_DISK_BYTES_MIN: u64 = 32 * 1024 * 1024;
 
 /// The directory of one store, locked for this process.
 pub(crate) struct Home {
@@ -34,8 +41,19 @@ pub(crate) struct Home {
     work: OwnedFd,
     trash: OwnedFd,
     count: AtomicU64,
+    /// Whether the last process that had it open did not get to close it.
+    was_cut_off: bool,
     // Released last.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // An empty lock file says that nothing was left in the middle.
+        if let Err(error) = self.lock.set_len(0) {
+            tracing::debug!(%error, "the next start will look for what is unfinished");
+        }
+    }
 }
 
 impl Home {
@@ -44,7 +62,7 @@ impl Home {
         let what = || format!("open the store in {}", dir.display());
         private_dir(dir).doing(what)?;
         let dir = dir.canonicalize().doing(what)?;
-        let lock = lock(&dir)?;
+        let (lock, was_cut_off) = lock(&dir)?;
         let open = |name: &str| {
             let path = dir.join(name);
             // Layers hold whatever owners, modes and setuid programs jobs have made: nobody but
@@ -58,7 +76,8 @@ impl Home {
             work: open(WORK)?,
             trash: open(&format!("{WORK}/{TRASH}"))?,
             count: AtomicU64::new(0),
-            _lock: lock,
+            was_cut_off,
+            lock,
             dir,
         };
         for directory in [&home.objects, &home.layers, &home.work] {
@@ -80,9 +99,19 @@ impl Home {
         self.work.as_fd()
     }
 
+    /// Whether the last process that had it open did not get to close it.
+    pub(crate) const fn was_cut_off(&self) -> bool {
+        self.was_cut_off
+    }
+
     /// The store's directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The directory of all objects.
+    pub(crate) fn objects_path(&self) -> PathBuf {
+        self.dir.join(OBJECTS)
     }
 
     /// Where the layer named `id` is, or would be.
@@ -121,6 +150,50 @@ impl Home {
             }
         }
         Ok(found)
+    }
+
+    /// Moves `name` from `at` into the work directory, which takes no time, and says its name there.
+    pub(crate) fn bury(&self, at: BorrowedFd<'_>, name: &str) -> Result<Option<String>> {
+        let buried = format!("g{}", self.number());
+        match rustix::fs::renameat(at, name, &self.work, &buried) {
+            Ok(()) => Ok(Some(buried)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).doing(|| format!("take {name} out of the store")),
+        }
+    }
+
+    /// Keeps some room back, if there is much and none is yet.
+    pub(crate) fn keep_spare(&self) {
+        let path = self.dir.join(SPARE);
+        let Ok(disk) = rustix::fs::statvfs(&self.dir) else {
+            return;
+        };
+        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let size = SPARE_BYTES_MAX.min(total / SPARE_PART);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if total < SPARE_DISK_BYTES_MIN || free < 4 * size || path.exists() {
+            return;
+        }
+        let kept = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| {
+                let flags = rustix::fs::FallocateFlags::empty();
+                Ok(rustix::fs::fallocate(&file, flags, 0, size)?)
+            });
+        if let Err(error) = kept {
+            // Some file systems cannot; then a full disk is harder to get out of, and no worse.
+            tracing::debug!(%error, "no room is kept back");
+            self.give_spare();
+        }
+    }
+
+    /// Gives that room up; false if there was none.
+    pub(crate) fn give_spare(&self) -> bool {
+        std::fs::remove_file(self.dir.join(SPARE)).is_ok()
     }
 
     /// Makes the directories of objects at once, so that a commit need not wait for any.
@@ -186,7 +259,8 @@ fn private_dir(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn lock(dir: &Path) -> Result<File> {
+/// The lock file, locked, and whether its last holder has left its process id in it.
+fn lock(dir: &Path) -> Result<(File, bool)> {
     let path = dir.join("lock");
     let what = || format!("lock {}", path.display());
     let mut file = OpenOptions::new()
@@ -210,8 +284,9 @@ fn lock(dir: &Path) -> Result<File> {
         }
         Err(error) => return Err(error).doing(what),
     }
+    let was_cut_off = file.metadata().doing(what)?.len() > 0;
     file.set_len(0).doing(what)?;
     file.rewind().doing(what)?;
     writeln!(file, "{}", std::process::id()).doing(what)?;
-    Ok(file)
+    Ok((file, was_cut_off))
 }

@@ -6,8 +6,9 @@
 //! a kill.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use caravan_protocol::{
@@ -21,11 +22,12 @@ use redb::{
 
 use crate::{
     error::{Result, StoreError},
+    leases::Guards,
     object::Key,
 };
 
-/// Version of the directory's layout and of the index's tables.
-pub(crate) const LAYOUT: u32 = 1;
+/// Version of the directory's layout and of the index's tables. Version 1 had no pins and no uses.
+pub(crate) const LAYOUT: u32 = 2;
 
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -47,6 +49,12 @@ pub(crate) const RECORD_COUNTS: TableDefinition<'static, &'static str, &'static 
 pub(crate) const RECORDS: TableDefinition<'static, (&'static str, &'static str), &'static [u8]> =
     TableDefinition::new("records");
 
+/// Name of a pin to the pin.
+pub(crate) const PINS: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("pins");
+/// Tree or loose blob to what is known of its use.
+pub(crate) const USES: Bytes = TableDefinition::new("uses");
+
 const VERSION_KEY: &str = "version";
 const TOTALS_KEY: &str = "totals";
 
@@ -64,6 +72,7 @@ pub(crate) struct Index {
     path: PathBuf,
     // Empty only while a failed file could not be opened again.
     db: RwLock<Option<Database>>,
+    guards: Arc<Guards>,
 }
 
 /// What a commit of content adds and takes away.
@@ -73,15 +82,18 @@ pub(crate) struct Change {
     pub(crate) add_layer: Option<(TreeId, LayerFacts)>,
     pub(crate) remove: Vec<Key>,
     pub(crate) remove_layers: Vec<TreeId>,
+    /// What is forgotten of how these were used.
+    pub(crate) remove_uses: Vec<BlobId>,
 }
 
 impl Index {
     /// Opens the index of the store in `dir`, making it if there is none.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, guards: Arc<Guards>) -> Result<Self> {
         let path = dir.join("index.redb");
         let index = Self {
             db: RwLock::new(Some(open_file(&path)?)),
             path,
+            guards,
         };
         let found = index.read(|txn| match txn.open_table(META) {
             Ok(meta) => match meta.get(VERSION_KEY)? {
@@ -99,15 +111,17 @@ impl Index {
                     known: LAYOUT,
                 });
             }
-            Some(_) => {}
-            None => index.write(|txn| {
+            Some(LAYOUT) => {}
+            // A new store, or one of version 1: that lacks tables and has none that changed.
+            Some(_) | None => index.write(|txn| {
                 txn.open_table(META)?
                     .insert(VERSION_KEY, codec::encode::<4>(&LAYOUT)?.as_slice())?;
-                for table in [OBJECTS, LAYERS, CLAIMS] {
+                for table in [OBJECTS, LAYERS, CLAIMS, USES] {
                     txn.open_table(table)?;
                 }
                 txn.open_table(RECORDS)?;
                 txn.open_table(RECORD_COUNTS)?;
+                txn.open_table(PINS)?;
                 Ok(())
             })?,
         }
@@ -205,16 +219,32 @@ impl Index {
                 let facts = codec::encode::<16>(facts)?;
                 layers.insert(tree.as_bytes().as_slice(), facts.as_slice())?;
             }
+            let mut uses = txn.open_table(USES)?;
             for tree in &change.remove_layers {
                 layers.remove(tree.as_bytes().as_slice())?;
             }
+            for blob in &change.remove_uses {
+                uses.remove(blob.as_bytes().as_slice())?;
+            }
             meta.insert(TOTALS_KEY, codec::encode::<16>(&totals)?.as_slice())?;
             Ok(())
-        })
+        })?;
+        let layer = change.add_layer.as_ref().map(|(tree, _)| *tree);
+        self.guards.added(&change.add, layer);
+        Ok(())
     }
 
     /// The objects that hold `blob`, with its size.
     pub(crate) fn variants(&self, blob: BlobId) -> Result<Vec<(Key, u64)>> {
+        let mut found = self.named(blob)?;
+        if !found.is_empty() && !self.guards.found(blob) {
+            found.clear();
+        }
+        Ok(found)
+    }
+
+    /// The same, said to no sweep: for those who look and do not count on what they see.
+    pub(crate) fn named(&self, blob: BlobId) -> Result<Vec<(Key, u64)>> {
         self.read(|txn| {
             let objects = txn.open_table(OBJECTS)?;
             let (first, last) = bounds(blob);
@@ -224,8 +254,8 @@ impl Index {
     }
 
     /// A view for many lookups in one state.
-    pub(crate) fn objects<T>(&self, read: impl FnOnce(&Objects) -> Result<T>) -> Result<T> {
-        self.read(|txn| read(&Objects(txn.open_table(OBJECTS)?)))
+    pub(crate) fn objects<T>(&self, read: impl FnOnce(&Objects<'_>) -> Result<T>) -> Result<T> {
+        self.read(|txn| read(&Objects(txn.open_table(OBJECTS)?, &self.guards)))
     }
 
     /// What is known of a layer, if there is one.
@@ -236,6 +266,57 @@ impl Index {
                 Some(facts) => Ok(Some(codec::decode::<16, LayerFacts>(facts.value())?)),
                 None => Ok(None),
             }
+        })
+        .map(|facts: Option<LayerFacts>| facts.filter(|_| self.guards.found_layer(tree)))
+    }
+
+    /// Every layer with its facts.
+    pub(crate) fn layers(&self) -> Result<BTreeMap<TreeId, LayerFacts>> {
+        self.read(|txn| {
+            let layers = txn.open_table(LAYERS)?;
+            let mut all = BTreeMap::new();
+            for row in layers.iter()? {
+                let (tree, facts) = row?;
+                let id: [u8; 32] = tree.value().try_into().map_err(|_| bad_key())?;
+                all.insert(
+                    TreeId::from_bytes(id),
+                    codec::decode::<16, LayerFacts>(facts.value())?,
+                );
+            }
+            Ok(all)
+        })
+    }
+
+    /// Objects in order, at most `max` of them, from behind `after` on. Says nothing to a sweep.
+    pub(crate) fn objects_after(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, u64)>> {
+        let first = after.map_or_else(Vec::new, |key| {
+            // The least key that is greater.
+            let mut bytes = key.to_bytes().to_vec();
+            bytes.push(0);
+            bytes
+        });
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            let rows = objects.range::<&[u8]>(first.as_slice()..)?;
+            rows.take(max).map(|row| object(&row?)).collect()
+        })
+    }
+
+    /// Blobs whose ids begin with these bytes, at most `max` of them.
+    pub(crate) fn blobs_from(&self, first: &[u8], max: usize) -> Result<Vec<BlobId>> {
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            let mut found = Vec::new();
+            for row in objects.range::<&[u8]>(first..)? {
+                let (key, _) = object(&row?)?;
+                if !key.blob.as_bytes().starts_with(first) || found.len() >= max {
+                    break;
+                }
+                if found.last() != Some(&key.blob) {
+                    found.push(key.blob);
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -274,9 +355,12 @@ impl Index {
 }
 
 /// The objects of one state of the index.
-pub(crate) struct Objects(redb::ReadOnlyTable<&'static [u8], &'static [u8]>);
+pub(crate) struct Objects<'a>(
+    redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    &'a Guards,
+);
 
-impl Objects {
+impl Objects<'_> {
     /// Whether this very object is there.
     pub(crate) fn has(&self, key: &Key) -> Result<bool> {
         Ok(self.size(key)?.is_some())
@@ -285,14 +369,16 @@ impl Objects {
     /// Length of this very object, if it is there.
     pub(crate) fn size(&self, key: &Key) -> Result<Option<u64>> {
         match ReadableTable::get(&self.0, key.to_bytes().as_slice())? {
-            Some(size) => Ok(Some(codec::decode::<8, u64>(size.value())?)),
-            None => Ok(None),
+            Some(size) if self.1.found(key.blob) => {
+                Ok(Some(codec::decode::<8, u64>(size.value())?))
+            }
+            _ => Ok(None),
         }
     }
 
     /// Some object that holds `blob`, with its size.
     pub(crate) fn any(&self, blob: BlobId) -> Result<Option<(Key, u64)>> {
-        variant_of(&self.0, blob)
+        Ok(variant_of(&self.0, blob)?.filter(|_| self.1.found(blob)))
     }
 }
 
@@ -350,4 +436,33 @@ fn bad_key() -> StoreError {
     StoreError::from(redb::StorageError::Corrupted(
         "a key is not of the length that this table's keys have".to_owned(),
     ))
+}
+
+#[cfg(test)]
+pub(crate) mod test {
+    //! Indexes of other versions.
+
+    use super::*;
+
+    /// The version that an index is of.
+    pub(crate) fn version(path: &Path) -> u32 {
+        let db = open_file(path).expect("an index");
+        let txn = db.begin_read().expect("a transaction");
+        let meta = txn.open_table(META).expect("the table");
+        let row = meta.get(VERSION_KEY).expect("read").expect("a version");
+        codec::decode::<4, u32>(row.value()).expect("a number")
+    }
+
+    /// Makes an index what version 1 had.
+    pub(crate) fn make_version_1(path: &Path) {
+        let db = open_file(path).expect("an index");
+        let txn = db.begin_write().expect("a transaction");
+        txn.delete_table(PINS).expect("it is there");
+        txn.delete_table(USES).expect("it is there");
+        let one = codec::encode::<4>(&1u32).expect("small");
+        let mut meta = txn.open_table(META).expect("the table");
+        meta.insert(VERSION_KEY, one.as_slice()).expect("insert");
+        drop(meta);
+        txn.commit().expect("commit");
+    }
 }

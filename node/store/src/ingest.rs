@@ -18,6 +18,7 @@ use crate::{
     commit::{self, NewObject, Source, Staged},
     crash,
     error::{Doing, Result, StoreError},
+    limits,
     object::Key,
     parallel::{self, Load},
     store::{Inner, Store},
@@ -63,6 +64,7 @@ impl Workspace {
     /// and files beyond the limits are refused by name, and then nothing is kept.
     pub fn ingest(self) -> Result<Ingested> {
         let inner = Arc::clone(&self.inner);
+        let _flight = inner.guards.flight();
         let what = || format!("open {}", self.upper().display());
         let root =
             beneath::open_dir(inner.home.work(), self.upper_name().as_bytes()).doing(what)?;
@@ -108,10 +110,11 @@ impl Workspace {
 fn adopt(root: BorrowedFd<'_>, items: Vec<Item>) -> Result<Vec<Entry>> {
     let mut contents: Vec<Option<(BlobId, Xattrs)>> = Vec::new();
     contents.resize_with(items.len(), || None);
-    parallel::each(
+    parallel::each_with(
         Load::Hashing,
         items.len(),
-        |index, buffer| adopt_one(root, &items[index], buffer),
+        || (vec![0; limits::READ_BYTES], Parents::new(root)),
+        |index, (buffer, parents)| adopt_one(root, &items[index], buffer, parents),
         |index, content| contents[index] = content,
     )?;
     let entries = items.into_iter().zip(contents);
@@ -124,6 +127,7 @@ fn adopt_one(
     root: BorrowedFd<'_>,
     item: &Item,
     buffer: &mut [u8],
+    parents: &mut Parents<'_>,
 ) -> Result<Option<(BlobId, Xattrs)>> {
     match &item.what {
         What::Dir(found) if !found.dropped.is_empty() => {
@@ -133,7 +137,7 @@ fn adopt_one(
             Ok(None)
         }
         What::File => {
-            let (file, blob, found) = walk::hash(root, item, buffer)?;
+            let (file, blob, found) = walk::hash(parents, item, buffer)?;
             crash::point();
             xattrs::drop_unwanted(&file, &found, &item.path)?;
             rustix::fs::futimens(&file, &TIMES)

@@ -11,31 +11,46 @@
 //! index.redb                               the truth
 //! objects/ab/cdef….644.0.0                 one inode for each content, mode, owner and group
 //! layers/<tree id>/                        a layer; its files are links to objects
+//! images/<hash>.erofs                      what a stack shows, to mount; emptied at each start
+//! packs/<pack id>                          the cold form of trees
 //! work/                                    what is not finished; emptied at each start
 //! ```
 #![warn(missing_docs)]
 
 mod beneath;
 mod blobs;
+mod caches;
 mod check;
 mod claims;
+mod cold;
 mod commit;
+mod copy_in;
 mod crash;
 mod error;
+mod export;
+mod gc;
 mod home;
 mod index;
 mod ingest;
+mod leases;
 pub mod limits;
+mod listing;
 mod logs;
+mod marks;
 mod materialise;
 mod object;
 mod orphans;
 mod parallel;
+mod pins;
 mod records;
 mod remove;
+mod seen;
+mod stacks;
 mod store;
 mod temp;
 mod tree_files;
+mod unwritten;
+mod uses;
 mod walk;
 mod xattrs;
 
@@ -43,11 +58,23 @@ mod xattrs;
 mod tests;
 
 pub use blobs::Batch;
+pub use caches::{Bounds, Caches, LentCache, Released};
+pub use caravan_pack::{Options as PackOptions, PackId};
 pub use check::{Finding, FindingKind, Report};
-pub use error::{Result, StoreError};
+pub use cold::{Frozen, PackFacts};
+pub use error::{FULL_WORDS, Result, StoreError};
+pub use gc::{Collect, Collected, Stage, Victim};
 pub use ingest::Ingested;
-pub use logs::{End, LogReader, LogWriter};
+pub use leases::{Hold, Lease};
+pub use listing::Row;
+pub use logs::{
+    End, LAST_WORDS_BYTES_MAX, LogError, LogFormatError, LogReader, LogWriter, log_blob_bytes_max,
+};
+pub use marks::{Amount, Disk, Marks, ParseAmountError};
+pub use pins::{Pin, Pinned};
 pub use records::Edit;
+pub use stacks::{Image, Stack};
 pub use store::{Stat, Store};
 pub use temp::Workspace;
 pub use tree_files::TreeFiles;
+pub use uses::{Use, Used};

@@ -20,8 +20,46 @@ pub const LOG_NAME_BYTES_MAX: usize = 256;
 pub const LOG_READ_BYTES_MAX: usize = 1024 * 1024;
 /// Largest file that [`crate::TreeFiles`] shows, bytes.
 pub const TREE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most pins.
+pub const PINS_MAX: u64 = 10_000;
+/// Longest name of a pin, bytes.
+pub const PIN_NAME_BYTES_MAX: usize = 256;
+/// Longest reason of a pin, bytes.
+pub const PIN_WORDS_BYTES_MAX: usize = 1024;
+/// Longest words about a use, bytes.
+pub const USE_WORDS_BYTES_MAX: usize = 200;
+/// For so long a log is collected only when nothing else is left, seconds.
+pub const LOG_KEPT_S: u64 = 30 * 24 * 3600;
+/// Most logs that are kept like that; of more the oldest go.
+pub const LOGS_KEPT_MAX: usize = 100_000;
+/// Most victims that a collection lists; the rest are only counted.
+pub const VICTIMS_MAX: usize = 10_000;
+/// Most rows that a listing of the store has.
+pub const ROWS_MAX: usize = 50_000;
+/// Layers of a stack, its base too, below which it has no image, and by which an image must do more
+/// than the one that there is.
+pub const IMAGE_LAYERS_MIN: usize = 8;
+/// Every so many layers a stack may have an image that longer stacks share.
+pub const IMAGE_STEP: usize = 16;
+/// Most entries of all trees of one image.
+pub const IMAGE_ENTRIES_MAX: usize = 2_000_000;
+/// Most images.
+pub const IMAGES_MAX: usize = 256;
+/// Most bytes of all images; the least used goes first.
+pub const IMAGES_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Most images that wait to be made; what comes beyond is asked for again.
+pub const IMAGES_WANTED_MAX: usize = 16;
+/// Most parts of stacks of which it is remembered how often they were asked for.
+pub const STACKS_SEEN_MAX: usize = 16_384;
+/// Most files of directories outside of the store whose content is remembered.
+pub(crate) const SEEN_MAX: usize = 1_000_000;
 /// Most findings that a check lists; the rest are only counted.
 pub const FINDINGS_MAX: usize = 10_000;
+
+/// Most trees that are frozen into one pack.
+pub const FREEZE_TREES_MAX: usize = caravan_pack::limits::TREES_MAX as usize;
+/// Most packs that are held open.
+pub(crate) const OPEN_PACKS_MAX: usize = 8;
 
 /// Most threads that hash at once.
 pub(crate) const HASHERS_MAX: usize = 16;
@@ -32,3 +70,23 @@ pub(crate) const SYNCERS_MAX: usize = 16;
 /// Up to so many new files are synced one by one, several at a time: that is quick even while other
 /// jobs write much to the same file system. Beyond, the whole file system is synced.
 pub(crate) const SYNC_EACH_MAX: usize = 256;
+/// Up to so many bytes that wait to be written on this machine, one wait for the whole file system
+/// is quicker than one for each of a layer's files and directories.
+pub(crate) const UNWRITTEN_LITTLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Notes of uses that wait to be written together.
+pub(crate) const NOTES_MAX: usize = 8192;
+/// Objects that a sweep removes in one go: so long a commit may wait for it.
+pub(crate) const SWEEP_MAX: usize = 1024;
+/// Trees and loose blobs that a collection forgets in one go.
+pub(crate) const EVICT_MAX: usize = 32;
+
+/// Most caches at once.
+pub const CACHES_MAX: usize = 256;
+/// Most bytes of all caches together.
+pub const CACHES_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+/// Most bytes of one cache; one that has more begins anew.
+pub const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Most layers of one cache before they are poured into one.
+pub const CACHE_LAYERS_MAX: usize = 16;
+/// Most files that one step may leave in a cache, or that a cache may hold.
+pub(crate) const CACHE_ENTRIES_MAX: usize = 1_000_000;

@@ -1,10 +1,15 @@
 //! Logs: written live, read from any offset while they grow, and blobs once they are whole. A live
 //! log is found by a name; a finished one by its blob.
+//!
+//! The writer owns the log. It packs a frame whenever one is full and keeps the open one in memory,
+//! where readers find it. A log whose writer is dropped, or whose process is killed, was never
+//! there: its file is in the work directory. The bytes are never looked into, so colours and other
+//! escapes stay as they came.
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Write,
+    ops::Range,
     os::unix::fs::FileExt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,14 +17,36 @@ use std::{
 
 use caravan_protocol::ids::BlobId;
 
+use self::frames::{FRAME_BYTES, FormatError, Packer, Table};
 use crate::{
+    blobs,
     commit::{self, NewObject, Source},
     error::{Doing, Result, StoreError},
-    limits::{LOG_NAME_BYTES_MAX, LOG_READ_BYTES_MAX, LOGS_MAX},
+    limits::{LOG_NAME_BYTES_MAX, LOGS_MAX},
     object::Key,
     store::Store,
     temp::{self, Temp},
 };
+
+mod frames;
+mod reader;
+
+pub use self::{
+    frames::FormatError as LogFormatError,
+    reader::{LogError, LogReader},
+};
+
+/// Largest bound that a log can be given, bytes: its frames are far fewer than a reader takes.
+const BOUND_MAX: u64 = 1 << 30;
+/// Room for [`LogWriter::last_words`] beyond a log's bound, bytes.
+pub const LAST_WORDS_BYTES_MAX: u64 = 1024;
+
+/// Most bytes of the blob of a log that has at most `max` bytes: a little more than `max`, for bytes
+/// that do not compress.
+#[must_use]
+pub const fn log_blob_bytes_max(max: u64) -> u64 {
+    max + LAST_WORDS_BYTES_MAX + max / 1024 + 4096
+}
 
 /// The logs that are being written, by name.
 #[derive(Default)]
@@ -31,17 +58,26 @@ impl Live {
     }
 }
 
-/// A log's file and how far it has come.
+/// A live log: the file of its packed frames, and how far it has come.
 struct Growing {
+    name: String,
     file: File,
     state: Mutex<State>,
     grown: Condvar,
 }
 
-#[derive(Clone, Copy)]
 struct State {
-    size: u64,
+    /// The frames that are in the file.
+    table: Table,
+    /// The bytes after them.
+    open: Vec<u8>,
     end: Option<End>,
+}
+
+impl State {
+    fn size(&self) -> u64 {
+        self.table.plain() + self.open.len() as u64
+    }
 }
 
 /// How a log ended.
@@ -62,25 +98,50 @@ impl Growing {
         change(&mut self.state());
         self.grown.notify_all();
     }
+
+    /// The bytes of the range that `want` makes of the log's size. Frames are unpacked after the
+    /// writer can go on; what is in the file stays as it is.
+    fn read(&self, want: impl FnOnce(u64) -> Range<u64>) -> Result<Vec<u8>, FormatError> {
+        let state = self.state();
+        let range = want(state.size());
+        let packed = state.table.plain();
+        let open_from = usize::try_from(range.start.saturating_sub(packed)).unwrap_or(usize::MAX);
+        let open_to = usize::try_from(range.end.saturating_sub(packed)).unwrap_or(usize::MAX);
+        let open = state.open[open_from..open_to].to_vec();
+        let range = range.start.min(packed)..range.end.min(packed);
+        let spans = state.table.spans(&range);
+        drop(state);
+        if spans.is_empty() {
+            return Ok(open);
+        }
+        let mut bytes = Vec::new();
+        frames::gather(&self.file, &spans, &range, &mut bytes)?;
+        bytes.extend_from_slice(&open);
+        Ok(bytes)
+    }
+
+    fn wait(&self, offset: u64, timeout: Duration) -> bool {
+        let idle = |state: &mut State| state.size() <= offset && state.end.is_none();
+        let (mut state, _) = self
+            .grown
+            .wait_timeout_while(self.state(), timeout, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        !idle(&mut state)
+    }
 }
 
 /// Writes one live log. Dropped without [`LogWriter::finish`] the log is gone.
 pub struct LogWriter {
     store: Store,
-    name: String,
     growing: Arc<Growing>,
-    file: File,
+    packer: Packer,
     hasher: blake3::Hasher,
     size: u64,
     max: u64,
+    /// Whether what comes next begins a line.
+    at_line: bool,
     temp: Temp,
     end: End,
-}
-
-/// Reads one log from any offset, while it grows and after.
-#[derive(Clone)]
-pub struct LogReader {
-    growing: Arc<Growing>,
 }
 
 impl Store {
@@ -94,10 +155,20 @@ impl Store {
         if name.len() > LOG_NAME_BYTES_MAX {
             return Err(unfit("its name is too long"));
         }
+        if max > BOUND_MAX {
+            return Err(unfit("its bound is more than 1 GiB"));
+        }
+        let what = || format!("open log {name}");
         let (temp, file) = Temp::make(&self.inner)?;
+        let packer = Packer::new().doing(what)?;
         let growing = Arc::new(Growing {
-            file: file.try_clone().doing(|| format!("open log {name}"))?,
-            state: Mutex::new(State { size: 0, end: None }),
+            name: name.to_owned(),
+            file,
+            state: Mutex::new(State {
+                table: Table::default(),
+                open: Vec::new(),
+                end: None,
+            }),
             grown: Condvar::new(),
         });
         let mut live = self.inner.logs.lock();
@@ -114,12 +185,12 @@ impl Store {
         drop(live);
         Ok(LogWriter {
             store: self.clone(),
-            name: name.to_owned(),
             growing,
-            file,
+            packer,
             hasher: blake3::Hasher::new(),
             size: 0,
             max,
+            at_line: true,
             temp,
             end: End::Dropped,
         })
@@ -129,7 +200,15 @@ impl Store {
     #[must_use]
     pub fn log(&self, name: &str) -> Option<LogReader> {
         let growing = self.inner.logs.lock().get(name).cloned()?;
-        Some(LogReader { growing })
+        Some(LogReader::live(growing))
+    }
+
+    /// The finished log that a blob holds. It may come from another node, so nothing in it is
+    /// believed; one of more than `max` bytes, with a little more for its last words, is refused. A
+    /// blob that does not end like a log is shown as the bytes that it is.
+    pub fn open_log(&self, blob: BlobId, max: u64) -> Result<LogReader, LogError> {
+        let (file, _, size) = blobs::find(&self.inner, blob)?.ok_or(StoreError::NoBlob { blob })?;
+        LogReader::done(blob, file, size, max.saturating_add(LAST_WORDS_BYTES_MAX))
     }
 }
 
@@ -137,21 +216,67 @@ impl LogWriter {
     /// Appends bytes; readers see them at once. Beyond the log's bound only what fits is kept and
     /// the error is [`StoreError::TooLarge`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let room = usize::try_from(self.max - self.size).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
         let fits = &bytes[..bytes.len().min(room)];
-        self.file
-            .write_all(fits)
-            .doing(|| format!("write log {}", self.name))?;
-        self.hasher.update(fits);
-        self.size += fits.len() as u64;
-        let size = self.size;
-        self.growing.set(|state| state.size = size);
+        self.put(fits)?;
         if fits.len() < bytes.len() {
             return Err(StoreError::TooLarge {
-                what: format!("log {}", self.name),
+                what: format!("log {}", self.growing.name),
                 max: self.max,
             });
         }
+        Ok(())
+    }
+
+    /// Ends the log with a line of its own that says why it ends, for which there is room even in a
+    /// full log. Nothing else fits after it.
+    pub fn last_words(&mut self, words: &str) -> Result<()> {
+        let most = usize::try_from(LAST_WORDS_BYTES_MAX).unwrap_or(usize::MAX) - 2;
+        let mut line = words.as_bytes()[..words.len().min(most)].to_vec();
+        if !self.at_line {
+            line.insert(0, b'\n');
+        }
+        line.push(b'\n');
+        self.put(&line)?;
+        self.max = self.size;
+        Ok(())
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let mut state = self.growing.state();
+            if state.open.len() >= FRAME_BYTES {
+                drop(state);
+                self.seal()?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(FRAME_BYTES - state.open.len()));
+            state.open.extend_from_slice(now);
+            drop(state);
+            self.growing.grown.notify_all();
+            self.size += now.len() as u64;
+            self.at_line = now.ends_with(b"\n");
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Packs the open frame. Where the disk refuses, it stays open.
+    fn seal(&mut self) -> Result<()> {
+        let what = || format!("write log {}", self.growing.name);
+        let state = self.growing.state();
+        let (plain, at) = (state.open.clone(), state.table.packed());
+        drop(state);
+        if plain.is_empty() {
+            return Ok(());
+        }
+        let packed = self.packer.pack(&plain).doing(what)?;
+        self.growing.file.write_all_at(&packed, at).doing(what)?;
+        self.hasher.update(&packed);
+        self.growing.set(|state| {
+            state.table.push(packed.len() as u64, plain.len() as u64);
+            state.open.clear();
+        });
         Ok(())
     }
 
@@ -161,22 +286,35 @@ impl LogWriter {
         self.size
     }
 
+    /// Bytes that still fit.
+    #[must_use]
+    pub const fn room(&self) -> u64 {
+        self.max.saturating_sub(self.size)
+    }
+
     /// A reader of this log.
     #[must_use]
     pub fn reader(&self) -> LogReader {
-        LogReader {
-            growing: Arc::clone(&self.growing),
-        }
+        LogReader::live(Arc::clone(&self.growing))
     }
 
     /// Ends the log and keeps it as a blob.
     pub fn finish(mut self) -> Result<BlobId> {
+        self.seal()?;
+        let state = self.growing.state();
+        let (table, at) = (state.table.encode(), state.table.packed());
+        drop(state);
+        self.hasher.update(&table);
         let blob = BlobId::from_bytes(*self.hasher.finalize().as_bytes());
+        let _flight = self.store.inner.guards.flight();
         if !self.store.has_blob(blob)? {
-            temp::finish(&self.file)?;
+            let what = || format!("write log {}", self.growing.name);
+            self.growing.file.write_all_at(&table, at).doing(what)?;
+            crate::crash::point();
+            temp::finish(&self.growing.file)?;
             let new = NewObject {
                 key: Key::plain(blob),
-                size: self.size,
+                size: at + table.len() as u64,
                 source: Source::Work(self.temp.name().to_owned()),
             };
             commit::commit(&self.store.inner, &[new], None)?;
@@ -188,62 +326,14 @@ impl LogWriter {
 
 impl std::fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LogWriter({}, {} bytes)", self.name, self.size)
+        write!(f, "LogWriter({}, {} bytes)", self.growing.name, self.size)
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        self.store.inner.logs.lock().remove(&self.name);
+        self.store.inner.logs.lock().remove(&self.growing.name);
         let end = self.end;
         self.growing.set(|state| state.end = Some(end));
-    }
-}
-
-impl LogReader {
-    /// Bytes written so far.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.growing.state().size
-    }
-
-    /// How the log ended, if it has. Nothing is appended after that.
-    #[must_use]
-    pub fn end(&self) -> Option<End> {
-        self.growing.state().end
-    }
-
-    /// At most `max` bytes from `offset` on, as many as are there; none at the end of what has
-    /// been written.
-    pub fn read_at(&self, offset: u64, max: usize) -> Result<Vec<u8>> {
-        let there = self.size().saturating_sub(offset);
-        let want = max
-            .min(LOG_READ_BYTES_MAX)
-            .min(usize::try_from(there).unwrap_or(usize::MAX));
-        let mut bytes = vec![0; want];
-        self.growing
-            .file
-            .read_exact_at(&mut bytes, offset)
-            .doing(|| "read a live log".to_owned())?;
-        Ok(bytes)
-    }
-
-    /// Waits until there is something beyond `offset`, or the log has ended, or `timeout` is over.
-    /// Says whether one of the first two is so.
-    #[must_use]
-    pub fn wait(&self, offset: u64, timeout: Duration) -> bool {
-        let idle = |state: &mut State| state.size <= offset && state.end.is_none();
-        let (mut state, _) = self
-            .growing
-            .grown
-            .wait_timeout_while(self.growing.state(), timeout, idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        !idle(&mut state)
-    }
-}
-
-impl std::fmt::Debug for LogReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LogReader({} bytes)", self.size())
     }
 }

@@ -36,6 +36,7 @@ impl Store {
         if let Some(path) = self.layer(tree)? {
             return Ok(path);
         }
+        let _flight = self.inner.guards.flight();
         let listing = match self.tree(tree) {
             Err(StoreError::NoBlob { .. }) => {
                 return Err(StoreError::Incomplete { tree, missing: 1 });
@@ -46,6 +47,7 @@ impl Store {
         if missing > 0 {
             return Err(StoreError::Incomplete { tree, missing });
         }
+        self.thaw_listing(tree, &listing)?;
         let workspace = self.workspace()?;
         self.lay_out(tree, &listing, &workspace)?;
         Ok(self.inner.home.layer_path(&tree.to_string()))

@@ -74,7 +74,7 @@ fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
-fn is_object(objects: &Objects, dir: &[u8], name: &[u8]) -> Result<bool> {
+fn is_object(objects: &Objects<'_>, dir: &[u8], name: &[u8]) -> Result<bool> {
     let key = match (std::str::from_utf8(dir), std::str::from_utf8(name)) {
         (Ok(dir), Ok(name)) => Key::at(dir, name),
         _ => None,

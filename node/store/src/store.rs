@@ -8,7 +8,10 @@ use std::{
 
 use caravan_protocol::ids::TreeId;
 
-use crate::{error::Result, home::Home, index::Index, logs, orphans};
+use crate::{
+    error::Result, home::Home, index::Index, leases::Guards, logs, marks::Disk, orphans,
+    stacks::Images, uses::Notes,
+};
 
 /// A store of blobs, trees, layers, claims, records and logs in one directory.
 ///
@@ -25,6 +28,12 @@ pub(crate) struct Inner {
     /// Held while files enter or leave `objects/` and `layers/` together with the index.
     pub(crate) commit: Mutex<()>,
     pub(crate) whole: Whole,
+    pub(crate) guards: Arc<Guards>,
+    pub(crate) notes: Notes,
+    pub(crate) images: Images,
+    pub(crate) cold: crate::cold::Open,
+    /// Held while a collection goes on: there is one at a time.
+    pub(crate) collecting: Mutex<()>,
     // Dropped last, since it holds the lock.
     pub(crate) home: Home,
 }
@@ -46,23 +55,47 @@ pub struct Stat {
     pub records: u64,
 }
 
+impl Stat {
+    /// The same with the file system that it is on.
+    fn on(self, dir: &Path) -> Disk {
+        // A file system that does not tell has room for ever.
+        let (total, free) = rustix::fs::statvfs(dir).map_or((0, 0), |disk| {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            (bytes(disk.f_blocks), bytes(disk.f_bavail))
+        });
+        Disk {
+            total,
+            free,
+            held: self.bytes,
+        }
+    }
+}
+
 /// Trees that were found complete, so that a stack of large layers is not read anew for each step
 /// on it. Emptied whenever anything is forgotten.
-#[derive(Default)]
-pub(crate) struct Whole(Mutex<(u64, BTreeSet<TreeId>)>);
+pub(crate) struct Whole(Mutex<(u64, BTreeSet<TreeId>)>, Arc<Guards>);
 
 /// Trees that are remembered as complete.
 const WHOLE_MAX: usize = 65_536;
 
 impl Whole {
+    fn new(guards: &Arc<Guards>) -> Self {
+        Self(Mutex::default(), Arc::clone(guards))
+    }
+
     /// Whether this tree is known to be complete; if not, the moment to hand to [`Whole::add`].
     pub(crate) fn has(&self, tree: TreeId) -> (bool, u64) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.1.contains(&tree), state.0)
+        let (known, moment) = (state.1.contains(&tree), state.0);
+        if known {
+            self.1.found_whole(tree);
+        }
+        (known, moment)
     }
 
     /// Remembers what was found after `moment`, unless something was forgotten since.
     pub(crate) fn add(&self, tree: TreeId, moment: u64) {
+        self.1.found_whole(tree);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 == moment && state.1.len() < WHOLE_MAX {
             state.1.insert(tree);
@@ -88,17 +121,25 @@ impl Store {
     /// left half-done. Only one process has a store open at a time.
     pub fn open(dir: &Path) -> Result<Self> {
         let home = Home::open(dir)?;
-        let index = Index::open(home.dir())?;
+        let guards = Arc::new(Guards::default());
+        let index = Index::open(home.dir(), Arc::clone(&guards))?;
         let store = Self {
             inner: Arc::new(Inner {
                 index,
                 logs: logs::Live::default(),
                 commit: Mutex::new(()),
-                whole: Whole::default(),
+                whole: Whole::new(&guards),
+                guards,
+                notes: Notes::default(),
+                images: Images::open(home.dir())?,
+                cold: crate::cold::Open::default(),
+                collecting: Mutex::new(()),
                 home,
             }),
         };
         store.inner.recover()?;
+        store.inner.load_pins()?;
+        store.inner.home.keep_spare();
         Ok(store)
     }
 
@@ -121,6 +162,17 @@ impl Store {
         })
     }
 
+    /// The file system that the store is on, and what the store holds of it.
+    pub fn disk(&self) -> Result<Disk> {
+        Ok(self.stat()?.on(self.dir()))
+    }
+
+    /// How many things are leased or pinned at the moment.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.inner.guards.leased_count()
+    }
+
     /// The directory of a layer that is laid out, to be mounted as a lower directory of an overlay
     /// and never written to.
     pub fn layer(&self, tree: TreeId) -> Result<Option<PathBuf>> {
@@ -132,11 +184,11 @@ impl Store {
 
 impl Inner {
     /// Removes whatever the index does not name. Layers are few, so they are always compared; the
-    /// objects only when something shows that a process was stopped in the middle.
+    /// objects only when the last process did not get to close the store.
     fn recover(&self) -> Result<()> {
         let unfinished = self.home.clear_work()?;
         let layers = orphans::layers(self)?;
-        let objects = if unfinished || !layers.is_empty() {
+        let objects = if self.home.was_cut_off() || unfinished || !layers.is_empty() {
             orphans::objects(self)?
         } else {
             Vec::new()
@@ -145,6 +197,6 @@ impl Inner {
             tracing::debug!(path = %String::from_utf8_lossy(path), "removing what is unfinished");
             orphans::remove(self, path)?;
         }
-        Ok(())
+        crate::cold::recover(self)
     }
 }

@@ -1,11 +1,6 @@
 //! Temporary files and directories of the work directory, gone when their owner is.
 
-use std::{
-    fs::File,
-    io::{Read, Write},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, io::Read, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use caravan_protocol::ids::BlobId;
 use rustix::fs::Mode;
@@ -73,12 +68,38 @@ pub(crate) fn finish(file: &File) -> Result<()> {
     rustix::fs::futimens(file, &TIMES).doing(what)
 }
 
-/// Copies at most `max` bytes and says what they were.
+/// Pieces of this size that hold nothing but zeros become holes, bytes.
+const HOLE_BYTES: usize = 64 * 1024;
+
+/// Copies at most `max` bytes into a new file and says what they were. Where there is nothing but
+/// zeros the file gets holes: how much room a file takes is no part of what it is.
 pub(crate) fn copy(
     reader: &mut dyn Read,
-    writer: &mut dyn Write,
+    writer: &mut File,
     max: u64,
     buffer: &mut [u8],
+) -> Result<(BlobId, u64)> {
+    let what = || "write a blob into the store".to_owned();
+    let mut at = 0;
+    let copied = hash(reader, max, buffer, &mut |bytes| {
+        for piece in bytes.chunks(HOLE_BYTES) {
+            if piece.len() < HOLE_BYTES || piece.iter().any(|&byte| byte != 0) {
+                writer.write_all_at(piece, at).doing(what)?;
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
+    })?;
+    writer.set_len(copied.1).doing(what)?;
+    Ok(copied)
+}
+
+/// Hashes at most `max` bytes; each piece that is read is also handed to `take`.
+pub(crate) fn hash(
+    reader: &mut dyn Read,
+    max: u64,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<(BlobId, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut size = 0u64;
@@ -97,9 +118,7 @@ pub(crate) fn copy(
             });
         }
         hasher.update(&buffer[..read]);
-        writer
-            .write_all(&buffer[..read])
-            .doing(|| "write a blob into the store".to_owned())?;
+        take(&buffer[..read])?;
     }
     Ok((BlobId::from_bytes(*hasher.finalize().as_bytes()), size))
 }

@@ -16,14 +16,22 @@ use tempfile::TempDir;
 use crate::{Ingested, Store, StoreError, Workspace};
 
 mod basics;
+mod caching;
 mod checking;
+mod cold;
+mod cold_crashes;
+mod collecting;
+mod copying;
 mod crashes;
+mod exporting;
 mod full;
 mod hostile;
 mod layers;
 mod logging;
+mod pinning;
 mod property;
 mod scale;
+mod stacks;
 
 fn new_store() -> (TempDir, Store) {
     let dir = TempDir::new().expect("a temporary directory");

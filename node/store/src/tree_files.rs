@@ -8,7 +8,7 @@ use caravan_protocol::{
     tree::{Kind, Tree},
 };
 
-use crate::{error::Result, limits::TREE_FILE_BYTES_MAX, store::Store};
+use crate::{error::Result, leases::Lease, limits::TREE_FILE_BYTES_MAX, store::Store};
 
 /// The regular files of one tree, each of at most [`TREE_FILE_BYTES_MAX`] bytes. Links, whiteouts
 /// and larger files are not shown, and neither are names that are not UTF-8.
@@ -16,12 +16,15 @@ pub struct TreeFiles {
     store: Store,
     id: TreeId,
     tree: Tree,
+    /// It is not collected while somebody reads it.
+    _lease: Lease,
 }
 
 impl TreeFiles {
     /// The files of the tree `id`, whose encoding must be in the store.
     pub fn open(store: &Store, id: TreeId) -> Result<Self> {
         Ok(Self {
+            _lease: store.lease(&[id]),
             tree: store.tree(id)?,
             store: store.clone(),
             id,

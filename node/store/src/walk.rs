@@ -1,7 +1,7 @@
 //! Listing a directory as it is: every file below it with what a tree says about it but the
 //! contents. Changes nothing, follows nothing, and keeps two directories open at most.
 
-use std::os::unix::fs::FileExt;
+use std::{fs::File, os::unix::fs::FileExt};
 
 use caravan_protocol::{
     ids::BlobId,
@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use crate::{
-    beneath,
+    beneath::{self, Parents},
     error::{Doing, Result, StoreError},
     limits,
     xattrs::{self, Xattrs},
@@ -30,7 +30,32 @@ pub(crate) struct Item {
     pub(crate) size: u64,
     pub(crate) mtime_s: i64,
     pub(crate) inode: u64,
+    pub(crate) version: Version,
     pub(crate) what: What,
+}
+
+/// What tells one content of a file from another as long as nobody sets the clock back: the device
+/// and the number name the file, and no write goes without a new time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) size: u64,
+    pub(crate) mtime: (i64, u32),
+    pub(crate) ctime: (i64, u32),
+}
+
+impl Version {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let nanoseconds = |ns| u32::try_from(ns).unwrap_or(0);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: (stat.st_mtime, nanoseconds(stat.st_mtime_nsec)),
+            ctime: (stat.st_ctime, nanoseconds(stat.st_ctime_nsec)),
+        }
+    }
 }
 
 /// What kind of file was found.
@@ -179,6 +204,7 @@ impl Item {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_s: stat.st_mtime,
             inode: stat.st_ino,
+            version: Version::of(stat),
             what,
         }
     }
@@ -188,22 +214,33 @@ fn permissions(stat: &Stat) -> u16 {
     u16::try_from(stat.st_mode & 0o7777).expect("four octal digits fit")
 }
 
-/// Opens the regular file that [`walk`] found, hashes it and reads its attributes.
-pub(crate) fn hash(
-    root: BorrowedFd<'_>,
-    item: &Item,
-    buffer: &mut [u8],
-) -> Result<(std::fs::File, BlobId, Xattrs)> {
+/// Opens the regular file that [`walk`] found and reads its attributes.
+pub(crate) fn open(parents: &mut Parents<'_>, item: &Item) -> Result<(File, Xattrs)> {
     let what = || format!("read {:?}", String::from_utf8_lossy(&item.path));
-    let fd = beneath::open_file(root, &item.path).doing(what)?;
+    let (dir, name) = parents.of(&item.path).doing(what)?;
+    let fd = beneath::open_file(dir, name).doing(what)?;
     let stat = rustix::fs::fstat(fd.as_fd()).doing(what)?;
-    let changed = || StoreError::refused(&item.path, "it changed while it was read");
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !is_file || stat.st_ino != item.inode {
-        return Err(changed());
+        return Err(changed(item));
     }
-    let file = std::fs::File::from(fd);
-    let found = xattrs::read(&file, &item.path)?;
+    let found = xattrs::read(&fd, &item.path)?;
+    Ok((File::from(fd), found))
+}
+
+/// The refusal of a file that is not what it was a moment ago.
+pub(crate) fn changed(item: &Item) -> StoreError {
+    StoreError::refused(&item.path, "it changed while it was read")
+}
+
+/// Opens the regular file that [`walk`] found, hashes it and reads its attributes.
+pub(crate) fn hash(
+    parents: &mut Parents<'_>,
+    item: &Item,
+    buffer: &mut [u8],
+) -> Result<(File, BlobId, Xattrs)> {
+    let what = || format!("read {:?}", String::from_utf8_lossy(&item.path));
+    let (file, found) = open(parents, item)?;
     let mut hasher = blake3::Hasher::new();
     let mut at = 0;
     loop {
@@ -215,12 +252,12 @@ pub(crate) fn hash(
         };
         at += read as u64;
         if at > item.size {
-            return Err(changed());
+            return Err(changed(item));
         }
         hasher.update(&buffer[..read]);
     }
     if at != item.size {
-        return Err(changed());
+        return Err(changed(item));
     }
     let blob = BlobId::from_bytes(*hasher.finalize().as_bytes());
     Ok((file, blob, found))

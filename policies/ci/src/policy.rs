@@ -169,6 +169,8 @@ impl Policy for Ci {
                     .set(self.graph.repositories, Err(Fail::new(why)));
                 self.told = true;
             }
+            // Another role's.
+            Event::Watched(Watched::Spec(_)) => {}
             Event::Want { id, state } => self.graph.engine.deliver(id, state),
         }
         self.graph.engine.stabilise();

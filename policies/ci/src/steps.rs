@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use caravan_opam::Name;
 use caravan_pipeline::{Fail, Request};
 use caravan_protocol::{
-    action::{Action, Fetch, Input, Limits, NamedOutput, Network, Run, TrustDomain, Work},
+    action::{Action, Fetch, Input, Limits, NamedOutput, Network, Profile, Run, TrustDomain, Work},
     ids::{BlobId, TreeId},
     level::Level,
     policy::Base,
@@ -47,6 +47,8 @@ fn run(base: &Base, domain: TrustDomain, script: &str, layers: Vec<TreeId>) -> (
         network: Network::None,
         keep_layer: true,
         outputs: Vec::new(),
+        secrets: Vec::new(),
+        profile: Profile::Strict,
     };
     let action = Action {
         platform: base.platform.clone(),
@@ -57,6 +59,7 @@ fn run(base: &Base, domain: TrustDomain, script: &str, layers: Vec<TreeId>) -> (
             ..Limits::default()
         },
         sources: Vec::new(),
+        caches: Vec::new(),
     };
     (action, run)
 }
@@ -94,6 +97,7 @@ pub(crate) fn fetch(base: &Base, plan: &PackagePlan) -> Option<Request> {
         domain: TrustDomain::packages(),
         work: Work::Fetch(Fetch { files }),
         limits: Limits::default(),
+        caches: Vec::new(),
         sources: plan.files.iter().map(|file| file.sources.clone()).collect(),
     };
     let label = format!("fetch {}", plan.package);

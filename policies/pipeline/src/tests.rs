@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use caravan_protocol::{
-    action::{Action, Limits as ActionLimits, Network, Run, TrustDomain, Work},
+    action::{Action, Limits as ActionLimits, Network, Profile, Run, TrustDomain, Work},
     claim::Verdict,
     ids::{BlobId, NodeId, TreeId},
     level::Level,
@@ -37,9 +37,12 @@ fn action(name: &str) -> Action {
             network: Network::None,
             keep_layer: true,
             outputs: Default::default(),
+            secrets: Vec::new(),
+            profile: Profile::Strict,
         }),
         limits: ActionLimits::default(),
         sources: Vec::new(),
+        caches: Vec::new(),
     }
 }
 

@@ -18,9 +18,12 @@ fn run() -> Action {
             network: Network::None,
             keep_layer: true,
             outputs: Vec::new(),
+            secrets: Vec::new(),
+            profile: Profile::Strict,
         }),
         limits: Limits::default(),
         sources: Vec::new(),
+        caches: Vec::new(),
     }
 }
 
@@ -30,6 +33,79 @@ fn with(change: impl FnOnce(&mut Run)) -> Action {
         change(run);
     }
     action
+}
+
+fn secret(id: &str, target: &str) -> Secret {
+    Secret {
+        id: id.to_owned(),
+        target: target.to_owned(),
+    }
+}
+
+fn copy(change: impl FnOnce(&mut Copy)) -> Action {
+    let mut copy = Copy {
+        from: CopyFrom::Tree(TreeId::from_bytes([1; 32])),
+        src: vec!["a".to_owned()],
+        dst: CopyTo::Into("/b".to_owned()),
+        exclude: Vec::new(),
+        user: (0, 0),
+    };
+    change(&mut copy);
+    Action {
+        work: Work::Copy(copy),
+        ..run()
+    }
+}
+
+#[test]
+fn every_input_of_a_copy_changes_the_key_and_its_platform_does_not() {
+    let root = |layers| CopyFrom::Root {
+        base: TreeId::from_bytes([1; 32]),
+        layers,
+    };
+    let mut keys = vec![copy(|_| ()).key().expect("good")];
+    for action in [
+        copy(|copy| copy.from = root(Vec::new())),
+        copy(|copy| copy.from = root(vec![TreeId::from_bytes([2; 32])])),
+        copy(|copy| copy.src.push("b".to_owned())),
+        copy(|copy| copy.dst = CopyTo::As("/b".to_owned())),
+        copy(|copy| copy.exclude.push("b".to_owned())),
+        copy(|copy| copy.user = (0, 1)),
+    ] {
+        let key = action.key().expect("good");
+        assert!(!keys.contains(&key), "the key of {action:?} is not its own");
+        keys.push(key);
+    }
+    let there = Action {
+        platform: Platform::new("linux", "arm64").expect("good"),
+        domain: TrustDomain::project("p"),
+        ..copy(|_| ())
+    };
+    assert_eq!(there.key(), copy(|_| ()).key());
+}
+
+#[test]
+fn bad_copies_are_refused_before_they_get_a_key() {
+    for action in [
+        copy(|copy| copy.src.clear()),
+        copy(|copy| copy.src[0] = "/etc/passwd".to_owned()),
+        copy(|copy| copy.src[0] = "a/../../b".to_owned()),
+        copy(|copy| copy.src[0] = "a\0b".to_owned()),
+        copy(|copy| copy.dst = CopyTo::Into("relative".to_owned())),
+        copy(|copy| copy.dst = CopyTo::As("/a/../b".to_owned())),
+        copy(|copy| copy.user = (65_536, 0)),
+        copy(|copy| {
+            copy.src.push("b".to_owned());
+            copy.dst = CopyTo::As("/b".to_owned());
+        }),
+        copy(|copy| copy.exclude = vec!["x".to_owned(); limits::COPY_NAMES_MAX + 1]),
+    ] {
+        assert!(
+            matches!(action.key(), Err(ActionError::Invalid(_))),
+            "{action:?}"
+        );
+        assert!(action.encode().is_err(), "{action:?}");
+    }
 }
 
 #[test]
@@ -46,6 +122,10 @@ fn every_input_changes_the_key() {
         with(|run| run.workdir.push('x')),
         with(|run| run.network = Network::Host),
         with(|run| run.keep_layer = false),
+        with(|run| run.profile = Profile::Spec),
+        with(|run| run.secrets.push(secret("a", "/a"))),
+        with(|run| run.secrets.push(secret("b", "/a"))),
+        with(|run| run.secrets.push(secret("a", "/b"))),
         with(|run| {
             run.outputs.push(NamedOutput {
                 name: "a".into(),
@@ -69,10 +149,15 @@ fn every_input_changes_the_key() {
 }
 
 #[test]
-fn sources_are_beside_the_key_and_limits_are_in_it() {
+fn sources_and_caches_are_beside_the_key_and_limits_are_in_it() {
     let key = run().key();
     let sources = vec![vec![Source::Url("https://example.org/a".to_owned())]];
     assert_eq!(Action { sources, ..run() }.key(), key);
+    let caches = vec![Cache {
+        id: "a".to_owned(),
+        target: "/a".to_owned(),
+    }];
+    assert_eq!(Action { caches, ..run() }.key(), key);
     let limits = Limits {
         wall_ms: 1,
         ..Limits::default()
@@ -97,10 +182,10 @@ fn a_fetch_is_one_work_for_every_platform() {
 }
 
 #[test]
-fn golden_key_of_version_1() {
+fn golden_key_of_version_2() {
     assert_eq!(
         run().key().expect("good").to_string(),
-        "d6bd169a417f61ab18bbc8de9f5a73011ada29912c3a10b4ab5c6d445816633e"
+        "b3c89a9a9ee9584e7e0ce8cffec13c95f36ab0bac0b81ffde22574b4072b6542"
     );
 }
 
@@ -112,6 +197,9 @@ fn bad_actions_are_refused_before_they_get_a_key() {
         with(|run| run.workdir = "relative".to_owned()),
         with(|run| run.inputs[0].target = "/a/../../etc".to_owned()),
         with(|run| run.user = (70_000, 0)),
+        with(|run| run.secrets.push(secret("", "/a"))),
+        with(|run| run.secrets.push(secret("a", "a"))),
+        with(|run| run.secrets = vec![secret("a", "/a"); limits::SECRETS_MAX + 1]),
         with(|run| run.env.push(("A=B".to_owned(), String::new()))),
         with(|run| run.layers = vec![TreeId::from_bytes([0; 32]); limits::LAYERS_MAX + 1]),
         Action {

@@ -118,6 +118,10 @@ impl Engine {
             return;
         };
         job.attempts += 1;
+        // One of an earlier wish, which was given up, may still be ending under its number.
+        while self.work.runs.contains_key(&job.attempt(me, job.attempts)) {
+            job.attempts += 1;
+        }
         job.missing = None;
         let number = job.attempts;
         let (attempt, action) = (job.attempt(me, number), job.want.action.clone());

@@ -69,7 +69,7 @@ fn lines<'a>(layout: &mut Layout<'a>, spec: &'a Spec) {
     }
 }
 
-fn op_lines<'a>(layout: &mut Layout<'a>, op: &'a Op) {
+pub(super) fn op_lines<'a>(layout: &mut Layout<'a>, op: &'a Op) {
     match op {
         Op::Comment(text) => one_line(layout, &list("comment", [word(text)])),
         Op::Workdir(dir) => one_line(layout, &list("workdir", [word(dir)])),
@@ -217,7 +217,15 @@ fn needs_quotes(text: &str) -> bool {
         })
 }
 
-fn escape(text: &str) -> String {
+/// A word as it is written by itself.
+pub(super) fn word_text(text: &str) -> String {
+    let mut layout = Layout::new();
+    atom(&mut layout, text);
+    layout.finish()
+}
+
+/// A text as it is written between quotes.
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

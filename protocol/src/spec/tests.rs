@@ -9,6 +9,7 @@ use super::{
 mod dockerfiles;
 mod examples;
 mod hostile;
+mod needs;
 mod printed;
 mod refused;
 mod round_trip;

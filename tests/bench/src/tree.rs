@@ -92,18 +92,21 @@ fn fill(bytes: &mut Vec<u8>, number: u64, words: &[Vec<u8>]) {
     let is_text = number % 4 != 3;
     while bytes.len() < size {
         let next = numbers.next();
-        if !is_text && next % 8 == 0 {
+        if !is_text && next.is_multiple_of(8) {
             bytes.extend_from_slice(&next.to_le_bytes()[2..]);
         }
         // The lower a word's number, the more often it is used.
-        let at = (next >> 32) as usize % WORDS * ((next & 0xffff) as usize) >> 16;
-        bytes.extend_from_slice(&words[at * (next >> 16 & 0xffff) as usize >> 16]);
+        let (one, other) = (next as u16 as usize, (next >> 16) as u16 as usize);
+        let at = (((next >> 32) as usize % WORDS) * one) >> 16;
+        bytes.extend_from_slice(&words[(at * other) >> 16]);
     }
     bytes.truncate(size.max(1));
 }
 
 fn size(share: f64) -> usize {
-    let at = SIZES.partition_point(|(upto, _)| *upto <= share).clamp(1, SIZES.len() - 1);
+    let at = SIZES
+        .partition_point(|(upto, _)| *upto <= share)
+        .clamp(1, SIZES.len() - 1);
     let ((from, low), (to, high)) = (SIZES[at - 1], SIZES[at]);
     (low.ln() + (high.ln() - low.ln()) * (share - from) / (to - from)).exp() as usize
 }

@@ -31,10 +31,11 @@ const LIVE: HeaderName = HeaderName::from_static("x-live");
 #[derive(Debug, Deserialize)]
 pub(super) struct From {
     #[serde(default)]
-    offset: u64,
+    offset: i64,
 }
 
-/// The bytes of a log as they are, from `?offset=`; what comes later is not waited for.
+/// The bytes of a log as they are, from `?offset=`, which is counted from the end if it is negative;
+/// what comes later is not waited for.
 pub(super) async fn log(
     State(gateway): Shared,
     Path((run, want)): Path<(String, u64)>,
@@ -48,7 +49,11 @@ pub(super) async fn log(
             .log(run, want, 0, 0)
             .ok_or_else(Problem::no_log)?;
         let source = Arc::clone(&gateway.source);
-        let offset = from.offset.min(head.total);
+        let bytes_from = from.offset.unsigned_abs();
+        let offset = match from.offset {
+            ..0 => head.total.saturating_sub(bytes_from),
+            _ => bytes_from.min(head.total),
+        };
         let mut answer = answer(
             PLAIN,
             Body::from_stream(bytes(source, run, want, offset, head.total)),

@@ -328,6 +328,7 @@ fn base(name: &str, ocaml: &str) -> Base {
         facts: facts
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
+        env: Vec::new(),
     }
 }
 

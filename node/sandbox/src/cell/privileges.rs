@@ -32,6 +32,9 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETPCAP)
     .union(CapabilitySet::SYS_CHROOT);
+/// Bytes of a core dump: too few for any. Not none, because a host that pipes dumps into a program
+/// does so whatever the limit is, unless it is this one.
+const CORE_BYTES: u64 = 1;
 /// Numbers of capabilities that a kernel may know of.
 const CAPABILITY_BITS: u32 = 63;
 
@@ -75,7 +78,7 @@ pub(super) fn drop_for_good(spec: &Spec, filters: &Filters) -> Result<(), Proble
 
 /// Limits of one process, and stand-ins for control groups that the host does not have.
 pub(super) fn bound_process(limits: &Limits, unguarded: Unguarded) -> io::Result<()> {
-    lower(Resource::Core, 0)?;
+    lower(Resource::Core, CORE_BYTES)?;
     lower(Resource::Nofile, limits.nofile)?;
     if unguarded.memory {
         lower(Resource::As, limits.memory_bytes)?;
@@ -84,6 +87,11 @@ pub(super) fn bound_process(limits: &Limits, unguarded: Unguarded) -> io::Result
         lower(Resource::Nproc, limits.pids)?;
     }
     Ok(())
+}
+
+/// For this process and all that come from it: what they have in memory never gets to a disk.
+pub(crate) fn never_dump() -> io::Result<()> {
+    lower(Resource::Core, CORE_BYTES)
 }
 
 /// Hard limits are only ever lowered: raising one needs a capability that some hosts lack.

@@ -17,17 +17,20 @@ use std::{
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, ResolveFlags, open, openat2},
     io::Errno,
-    mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, unmount},
+    mount::{MountAttrFlags, UnmountFlags, unmount},
     process::{chdir, fchdir, pivot_root},
 };
 
 use super::{
     Problem, devices, failed,
     files::{Links, PLAIN, attach, clone_of, find, mapped_clone, new_mount},
+    image, lent,
+    overlay::Overlay,
+    places::{end_of_link, place},
 };
 use crate::{
     limits::RUN_BYTES,
-    spec::{Bind, Network, Root, Spec},
+    spec::{Bind, Image, Mounts, Network, Root, Spec},
     sys,
 };
 
@@ -37,23 +40,20 @@ const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
 const STAGE_SIZE: &str = "16m";
 /// Mount points that every root has.
 const FIXED: [&str; 6] = ["dev", "proc", "sys", "tmp", "var/tmp", "run"];
-/// Everything that could make the upper directory depend on something else is off: it holds
-/// plain files, 0:0 character devices for what was deleted, and `trusted.overlay.opaque`.
-/// `volatile`: nothing waits for the disk; who keeps the upper directory syncs it.
-const OVERLAY: &str =
-    "index=off,metacopy=off,redirect_dir=off,nfs_export=off,xino=on,volatile,upperdir=u,workdir=w";
-
 /// Builds the root and moves into it.
 pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>) -> Result<(), Problem> {
     let areas = Areas::open(&spec.root, users)?;
     let binds = open_binds(spec, users)?;
     let stage = Stage::mount(spec, areas, &binds)?;
-    let root = stage.overlay(spec)?;
+    let root = stage.overlay(spec, &binds, users)?;
     devices::mount_all(&root, spec.id_base)?;
-    scratch(&root, spec)?;
-    for bind in &binds {
-        attach_bind(&root, bind)?;
+    if spec.scratch {
+        scratch(&root, spec)?;
     }
+    for bind in &binds {
+        attach_bind(&root, bind, spec)?;
+    }
+    lent::attach_all(&root, spec, &stage)?;
     network_files(&root, spec, &stage)?;
     enter(&root)
 }
@@ -161,8 +161,8 @@ fn is_dir(fd: &OwnedFd) -> rustix::io::Result<bool> {
 }
 
 /// A small file system of our own over some directory of the host, seen by this job only.
-struct Stage {
-    dir: PathBuf,
+pub(super) struct Stage {
+    pub(super) dir: PathBuf,
 }
 
 impl Stage {
@@ -174,21 +174,29 @@ impl Stage {
         on.and_then(|on| attach(tmpfs, on))
             .map_err(failed("mount the stage"))?;
         let stage = Self { dir };
-        for name in ["s", "a", "l", "root", "skeleton", "etc"] {
+        for name in [
+            "s",
+            "a",
+            "l",
+            "root",
+            "skeleton",
+            "etc",
+            "empty",
+            lent::SECRETS,
+        ] {
             fs::create_dir(stage.dir.join(name)).map_err(failed("fill the stage"))?;
         }
         stage.attach("s", areas.store)?;
         if let Some(aside) = areas.aside {
             stage.attach("a", aside)?;
         }
-        stage.link_layers(&spec.root, &areas.upper, &areas.work)?;
-        stage
-            .skeleton(spec, binds)
+        stage.link_layers(spec, &areas.upper, &areas.work)?;
+        Self::skeleton(&stage.dir.join("skeleton"), spec, binds)
             .map_err(failed("make the mount points"))?;
         Ok(stage)
     }
 
-    fn attach(&self, name: &str, mount: OwnedFd) -> Result<(), Problem> {
+    pub(super) fn attach(&self, name: &str, mount: OwnedFd) -> Result<(), Problem> {
         open(
             self.dir.join(name),
             OFlags::PATH | OFlags::CLOEXEC,
@@ -200,7 +208,8 @@ impl Stage {
 
     /// Short names, so that hundreds of layers fit into one page of mount options, and so that
     /// no byte of a path is taken for an option.
-    fn link_layers(&self, root: &Root, upper: &Path, work: &Path) -> Result<(), Problem> {
+    fn link_layers(&self, spec: &Spec, upper: &Path, work: &Path) -> Result<(), Problem> {
+        let root = &spec.root;
         let links = self.dir.join("l");
         let stage = open(&self.dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(failed("open the stage"))?;
@@ -217,68 +226,139 @@ impl Stage {
             )?;
         }
         link("upper directory", "u".to_owned(), upper, &root.upper)?;
-        link("work directory", "w".to_owned(), work, &root.work)
+        link("work directory", "w".to_owned(), work, &root.work)?;
+        for (index, layered) in spec.layered.iter().enumerate() {
+            let own = |what: &str, part: &str, path: &Path| {
+                link(
+                    what,
+                    lent::link_name(index, part),
+                    &Path::new("s").join(path),
+                    path,
+                )
+            };
+            for (layer, lower) in layered.lowers.iter().enumerate() {
+                own("layer", &layer.to_string(), lower)?;
+            }
+            own("upper directory", "u", &layered.upper)?;
+            own("work directory", "w", &layered.work)?;
+        }
+        Ok(())
     }
 
     /// Every mount point, in a layer below all others: a layer that has the directory wins.
-    fn skeleton(&self, spec: &Spec, binds: &[Opened<'_>]) -> std::io::Result<()> {
-        let top = self.dir.join("skeleton");
-        own(&top, spec)?;
+    fn skeleton(top: &Path, spec: &Spec, binds: &[Opened<'_>]) -> std::io::Result<()> {
+        own(top, spec)?;
         for dir in FIXED {
-            make_dirs(&top, Path::new(dir), spec)?;
+            make_dirs(top, Path::new(dir), spec)?;
         }
         let mut files: Vec<&Path> = vec![Path::new("etc/hostname"), Path::new("etc/hosts")];
         if spec.network == Network::Host {
-            files = vec![Path::new("etc/resolv.conf")];
+            files.push(Path::new("etc/resolv.conf"));
+        }
+        let inside = |path| Path::strip_prefix(path, "/").unwrap_or(path);
+        files.extend(spec.secrets.iter().map(|secret| inside(&secret.target)));
+        for layered in &spec.layered {
+            make_dirs(top, inside(&layered.target), spec)?;
         }
         for bind in binds {
             if bind.is_dir {
-                make_dirs(&top, bind.target, spec)?;
+                make_dirs(top, bind.target, spec)?;
             } else {
                 files.push(bind.target);
             }
         }
+        for open in ["tmp", "var/tmp"] {
+            fs::set_permissions(top.join(open), fs::Permissions::from_mode(0o1777))?;
+        }
         for file in files {
-            make_dirs(&top, file.parent().unwrap_or(Path::new("")), spec)?;
+            make_dirs(top, file.parent().unwrap_or(Path::new("")), spec)?;
+            // Refused by name when it is mounted.
+            if top.join(file).is_dir() {
+                continue;
+            }
             fs::write(top.join(file), [])?;
             own(&top.join(file), spec)?;
         }
         Ok(())
     }
 
-    fn overlay(&self, spec: &Spec) -> Result<OwnedFd, Problem> {
+    fn overlay(
+        &self,
+        spec: &Spec,
+        binds: &[Opened<'_>],
+        users: BorrowedFd<'_>,
+    ) -> Result<OwnedFd, Problem> {
+        let on = self.dir.join("root");
+        let open_root = || {
+            open(&on, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed("open the root"))
+        };
+        // If the kernel cannot, the layers do; if something else is wrong, it is so with them too.
+        if spec.mounts == Mounts::Best
+            && let Some(image) = &spec.image
+            && self.overlay_over(image, spec, binds, users).is_ok()
+        {
+            return open_root();
+        }
+        if spec.image.is_some() {
+            // A failed mount has left its mark, with which the next would fail.
+            let _ = fs::remove_dir_all(self.dir.join("l/w/work"));
+        }
         let lowers = (0..spec.root.lowers.len())
             .rev()
             .map(|index| index.to_string());
         let lowers: Vec<String> = lowers.chain(["../skeleton".to_owned()]).collect();
-        let options = format!("lowerdir={},{OVERLAY}", lowers.join(":"));
-        let options = std::ffi::CString::new(options).map_err(failed("name the layers"))?;
-        chdir(self.dir.join("l")).map_err(failed("enter the stage"))?;
-        let suid = if spec.setuid_inside {
-            MountFlags::empty()
-        } else {
-            MountFlags::NOSUID
+        self.overlay_on(&lowers, ("u", "w"), &on, !spec.setuid_inside, spec)?;
+        open_root()
+    }
+
+    /// The root with an image in place of its lowest layers.
+    fn overlay_over(
+        &self,
+        image: &Image,
+        spec: &Spec,
+        binds: &[Opened<'_>],
+        users: BorrowedFd<'_>,
+    ) -> Result<(), Problem> {
+        let shown = image::show(&self.dir, image, users)?;
+        let above = self.dir.join(image::ABOVE);
+        fs::create_dir(&above)
+            .and_then(|()| Self::skeleton(&above, spec, binds))
+            .and_then(|()| image::fit(&above, &shown))
+            .map_err(failed("make the mount points"))?;
+        let layers = (image.covers..spec.root.lowers.len()).rev();
+        let lowers: Vec<String> = layers
+            .map(|index| index.to_string())
+            .chain([image::ABOVE, image::ON].map(|name| format!("../{name}")))
+            .collect();
+        let data = Path::new("../s").join(&image.files);
+        let overlay = Overlay {
+            lowers: &lowers,
+            data: data.to_str(),
+            upper: "u",
+            work: "w",
+            nosuid: !spec.setuid_inside,
         };
-        // The overlay works with the rights of whoever mounts it. Host root has no id in the
-        // mapped layers, so it must make files as root of the job, with its capabilities kept.
-        let capabilities = rustix::thread::capabilities(None).map_err(failed("read rights"))?;
-        sys::set_file_ids(spec.id_base, spec.id_base);
-        let mounted = rustix::thread::set_capabilities(None, capabilities).and_then(|()| {
-            mount(
-                "overlay",
-                "../root",
-                "overlay",
-                suid | MountFlags::NODEV,
-                &*options,
-            )
-        });
-        sys::set_file_ids(0, 0);
-        mounted.map_err(failed(format!(
-            "mount {} layers as overlay",
-            spec.root.lowers.len()
-        )))?;
-        open("../root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed("open the root"))
+        overlay.mount(&self.dir.join("l"), &self.dir.join("root"), spec)
+    }
+
+    /// An overlay of linked layers, the top one first.
+    pub(super) fn overlay_on(
+        &self,
+        lowers: &[String],
+        (upper, work): (&str, &str),
+        on: &Path,
+        nosuid: bool,
+        spec: &Spec,
+    ) -> Result<(), Problem> {
+        let overlay = Overlay {
+            lowers,
+            data: None,
+            upper,
+            work,
+            nosuid,
+        };
+        overlay.mount(&self.dir.join("l"), on, spec)
     }
 }
 
@@ -309,7 +389,10 @@ fn make_dirs(top: &Path, inside: &Path, spec: &Spec) -> std::io::Result<()> {
         match fs::create_dir(&dir) {
             Ok(()) => own(&dir, spec)?,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                let what = format!("/{}: {error}", inside.display());
+                return Err(std::io::Error::new(error.kind(), what));
+            }
         }
     }
     Ok(())
@@ -346,10 +429,9 @@ fn scratch(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
     Ok(())
 }
 
-fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), Problem> {
+fn attach_bind(root: &OwnedFd, bind: &Opened<'_>, spec: &Spec) -> Result<(), Problem> {
     let shown = bind.target.display();
-    let found = find(root, bind.target, Links::Inside)
-        .map_err(|error| Problem::Refused(format!("find bind target /{shown}: {error}")))?;
+    let found = place(root, bind.target, bind.is_dir, Links::Refused, spec)?;
     if is_dir(&found).ok() != Some(bind.is_dir) {
         let what = format!("bind on /{shown}: one is a directory and the other is not");
         return Err(Problem::Refused(what));
@@ -357,21 +439,11 @@ fn attach_bind(root: &OwnedFd, bind: &Opened<'_>) -> Result<(), Problem> {
     attach(&bind.mount, found).map_err(failed(format!("bind on /{shown}")))
 }
 
-/// Names of the machine itself, or the host's resolver.
+/// Names of the machine itself.
 fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Problem> {
     let host = &spec.hostname;
     if spec.network == Network::Host {
-        let resolver = Path::new("/etc/resolv.conf");
-        let Ok(target) = find(root, Path::new("etc/resolv.conf"), Links::Inside) else {
-            return Ok(());
-        };
-        let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(PLAIN);
-        let Ok(source) = clone_of(CWD, resolver) else {
-            return Ok(());
-        };
-        return sys::set_mount(&source, flags.bits().into(), None)
-            .map_err(failed("make the resolver file read-only"))
-            .and_then(|()| attach(source, target).map_err(failed("mount the resolver file")));
+        resolver(root, spec)?;
     }
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost\n");
     for (name, text) in [("hostname", format!("{host}\n")), ("hosts", hosts)] {
@@ -388,6 +460,27 @@ fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Probl
         attach(source, target).map_err(failed(format!("mount /etc/{name}")))?;
     }
     Ok(())
+}
+
+/// The host's resolver file, which the job may not write.
+fn resolver(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
+    let Ok(source) = clone_of(CWD, Path::new("/etc/resolv.conf")) else {
+        return Ok(());
+    };
+    let name = Path::new("etc/resolv.conf");
+    let target = match find(root, name, Links::Inside) {
+        Ok(target) => target,
+        // A link into `/run`, as a system that runs a resolver of its own has it.
+        Err(Errno::NOENT) => match end_of_link(root, name) {
+            Some(end) => place(root, &end, false, Links::Inside, spec)?,
+            None => return Ok(()),
+        },
+        Err(_) => return Ok(()),
+    };
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(PLAIN);
+    sys::set_mount(&source, flags.bits().into(), None)
+        .map_err(failed("make the resolver file read-only"))
+        .and_then(|()| attach(source, target).map_err(failed("mount the resolver file")))
 }
 
 /// Makes the root `/` and forgets the host.

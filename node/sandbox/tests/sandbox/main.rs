@@ -9,5 +9,7 @@ mod conformance;
 mod death;
 mod isolation;
 mod jobs;
+mod lent;
 mod limits;
+mod stacks;
 mod support;

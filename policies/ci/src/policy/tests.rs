@@ -165,6 +165,7 @@ fn base() -> Base {
         facts: facts
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
+        env: Vec::new(),
     }
 }
 
@@ -380,6 +381,7 @@ fn only_the_fetches_look_anywhere_and_every_command_is_offline() {
                 assert!(action.sources.is_empty(), "{label}");
             }
             Work::Fetch(_) => assert!(!action.sources.is_empty(), "{label}"),
+            Work::Copy(_) => panic!("{label}: a project's run copies nothing"),
         }
     }
 }

@@ -26,6 +26,22 @@ fn a_job_wanted_twice_runs_once() {
 }
 
 #[test]
+fn a_job_wanted_again_is_not_taken_for_the_attempt_that_is_ending() {
+    let mut bench = bench(2);
+    bench.want(7);
+    let stop = |number| Command::Stop {
+        attempt: own(7, number),
+    };
+    assert_eq!(bench.on(Event::Unwant(job(7))), [stop(1)]);
+    assert_eq!(bench.want(7), [run(own(7, 2))]);
+    assert_eq!(bench.finish(own(7, 1), Verdict::Infra), []);
+    assert_eq!(bench.standing(7), Some(Standing::Here { number: 2 }));
+    assert_eq!(bench.on(Event::Unwant(job(7))), [stop(2)]);
+    assert_eq!(bench.finish(own(7, 2), Verdict::Infra), []);
+    assert_eq!(bench.want(7), [run(own(7, 1))]);
+}
+
+#[test]
 fn a_freed_slot_takes_urgent_jobs_first_and_then_the_longest_waiting() {
     let mut bench = bench(1);
     bench.want(1);

@@ -1,0 +1,206 @@
+use std::path::Path;
+
+use caravan_protocol::ids::TreeId;
+use tempfile::TempDir;
+
+use super::*;
+
+fn new_store() -> (TempDir, Store) {
+    let dir = TempDir::new().expect("a directory");
+    let store = Store::open(&dir.path().join("store")).expect("a store");
+    (dir, store)
+}
+
+fn layer(store: &Store, fill: impl FnOnce(&Path)) -> TreeId {
+    let workspace = store.workspace().expect("a workspace");
+    fill(&workspace.upper());
+    workspace.ingest().expect("a layer").tree
+}
+
+fn ask(store: &Store, ask: &StoreAsk) -> (Result<Reply, String>, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut tell = |reply| {
+        if let Reply::Bytes(piece) = reply {
+            bytes.extend(piece);
+        }
+        true
+    };
+    let answer = answer(store, &Marks::default(), ask, &mut tell);
+    (answer, bytes)
+}
+
+fn told(store: &Store, asked: &StoreAsk) -> StoreTold {
+    match ask(store, asked).0 {
+        Ok(Reply::Store(told)) => *told,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(store: &Store, asked: &StoreAsk) -> String {
+    ask(store, asked).0.expect_err("it is refused")
+}
+
+fn sample(store: &Store) -> TreeId {
+    layer(store, |upper| {
+        std::fs::create_dir(upper.join("d")).expect("a directory");
+        std::fs::create_dir(upper.join("d/e")).expect("a directory");
+        std::fs::write(upper.join("d/f"), b"some bytes").expect("a file");
+        std::fs::write(upper.join("d/e/deep"), b"x").expect("a file");
+        std::os::unix::fs::symlink("f", upper.join("d/l")).expect("a link");
+    })
+}
+
+#[test]
+fn a_tree_is_listed_one_directory_at_a_time() {
+    let (_dir, store) = new_store();
+    let tree = sample(&store).to_string();
+    let paths = |path: &str| {
+        let (what, path) = (tree[..12].to_owned(), path.to_owned());
+        match told(&store, &StoreAsk::Entries { what, path }) {
+            StoreTold::Entries(listed, _) => listed
+                .into_iter()
+                .map(|entry| entry.path)
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for root in ["", "/", ".", "./"] {
+        assert_eq!(paths(root), ["d"], "{root:?}");
+    }
+    assert_eq!(paths("/d/"), ["d/e", "d/f", "d/l"]);
+    assert_eq!(paths("d/f"), ["d/f"]);
+    for path in ["x", "d/../d", "/etc/passwd"] {
+        let (what, path) = (tree.clone(), path.to_owned());
+        let text = refused(&store, &StoreAsk::Entries { what, path });
+        assert!(text.contains("no such file"), "{text}");
+    }
+}
+
+#[test]
+fn files_and_blobs_are_printed_and_links_are_not_followed() {
+    let (_dir, store) = new_store();
+    let tree = sample(&store).to_string();
+    let cat = |what: &str, path: Option<&str>| {
+        let (what, path) = (what.to_owned(), path.map(str::to_owned));
+        ask(&store, &StoreAsk::Cat { what, path })
+    };
+    assert_eq!(
+        cat(&tree, Some("/d/f")),
+        (Ok(Reply::Done), b"some bytes".to_vec())
+    );
+    let blob = BlobId::of(b"some bytes").to_string();
+    assert_eq!(cat(&blob, None).1, b"some bytes");
+    for (what, path, word) in [
+        (&tree, None, "it is a tree"),
+        (&tree, Some("d"), "no regular file"),
+        (&tree, Some("d/l"), "a link to \"f\""),
+        (&tree, Some("none"), "no such file"),
+        (&blob, Some("d/f"), "a single blob"),
+        (&"0".repeat(64), None, "nothing has that id"),
+        (&"../../etc".to_owned(), None, "neither"),
+    ] {
+        let (answer, bytes) = cat(what, path);
+        let text = answer.expect_err("it is refused");
+        assert!(
+            text.contains(word) && bytes.is_empty(),
+            "{what} {path:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn whoever_stops_reading_stops_the_writing() {
+    let (_dir, store) = new_store();
+    let tree = layer(&store, |upper| {
+        std::fs::write(upper.join("f"), vec![1; 3 * PIECE_BYTES]).expect("a file");
+    });
+    let mut pieces = 0;
+    let what = tree.to_string();
+    let stopped = answer(
+        &store,
+        &Marks::default(),
+        &StoreAsk::Export { what },
+        &mut |_| {
+            pieces += 1;
+            false
+        },
+    );
+    assert!(stopped.is_err());
+    assert_eq!(pieces, 1);
+}
+
+#[test]
+fn pins_are_made_listed_and_taken_away_by_name() {
+    let (_dir, store) = new_store();
+    let tree = sample(&store);
+    let pin = |name: Option<&str>| StoreAsk::Pin {
+        what: tree.to_string(),
+        name: name.map(str::to_owned),
+        why: "a test".to_owned(),
+    };
+    let StoreTold::Pins(made) = told(&store, &pin(None)) else {
+        panic!("no pin");
+    };
+    assert_eq!(
+        (made[0].name.clone(), made[0].what),
+        (tree.fmt_short(), Pinned::Tree(tree))
+    );
+    told(&store, &pin(Some("mine")));
+    let StoreTold::Pins(all) = told(&store, &StoreAsk::Pins) else {
+        panic!("no pins");
+    };
+    assert_eq!(all.len(), 2);
+    let unpin = |name: &str| {
+        ask(
+            &store,
+            &StoreAsk::Unpin {
+                name: name.to_owned(),
+            },
+        )
+        .0
+    };
+    assert_eq!(unpin("mine"), Ok(Reply::Done));
+    assert!(
+        unpin("mine")
+            .expect_err("it is gone")
+            .contains("no such pin")
+    );
+    assert!(!refused(&store, &pin(Some("two words"))).is_empty());
+}
+
+#[test]
+fn a_store_is_brought_down_to_what_is_asked() {
+    let (_dir, store) = new_store();
+    let trees = [1u8, 2, 3].map(|n| {
+        layer(&store, |upper| {
+            std::fs::write(upper.join("f"), vec![n; 100_000]).expect("a file")
+        })
+    });
+    store
+        .note_made(trees[1], now_s(), 1, "young")
+        .expect("note");
+    let collect = |to: &str, dry_run| {
+        let to = Some(to.parse().expect("an amount"));
+        match told(&store, &StoreAsk::Collect { to, dry_run }) {
+            StoreTold::Collected(done) => done,
+            other => panic!("{other:?}"),
+        }
+    };
+    let said = collect("150000", true);
+    assert_eq!(
+        (said.evicted, store.stat().expect("stat").layers),
+        (2, 3),
+        "{said:?}"
+    );
+    let done = collect("150000", false);
+    assert_eq!((done.evicted, store.stat().expect("stat").layers), (2, 1));
+    assert!(store.layer(trees[1]).expect("look").is_some());
+    let StoreTold::Stat(kept) = told(&store, &StoreAsk::Stat) else {
+        panic!("no figures");
+    };
+    assert!(kept.disk.held < 150_000 && kept.disk.total > 0, "{kept:?}");
+    let StoreTold::Rows(rows) = told(&store, &StoreAsk::Rows) else {
+        panic!("no rows");
+    };
+    assert_eq!((rows.len(), rows[0].words.as_str()), (1, "young"));
+}

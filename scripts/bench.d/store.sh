@@ -1,0 +1,172 @@
+# Suite store, read by scripts/bench: what the store, its layers and its packs cost, against what
+# people would use instead. Both sides have the same files in memory before the clock starts.
+
+say 'building the measuring program'
+cargo build --quiet --locked --release -p caravan-bench
+measure=$here/target/release/caravan-bench
+work=$bench/run
+words=$bench/store.log
+files=${BENCH_FILES:-100000}
+files_casync=${BENCH_FILES_CASYNC:-20000}
+rm -rf --one-file-system "$work"
+mkdir -p "$work"
+: > "$words"
+
+# measured WORDS...: runs the measuring program; each line it prints is a sample.
+measured() {
+    start_clock
+    supervised grouped "$measure" "$@" > "$bench/lines" 2>> "$words" \
+        || fail "caravan-bench $1 failed; see $words"
+    tab=$(printf '\t')
+    processor=$(minus "$(processor_seconds)" "$processor")
+    others=$(minus "$(minus "$(machine_seconds)" "$machine")" "$processor")
+    while IFS=$tab read -r figure side seconds; do
+        printf '%s\t%s\t%s\t%s\t%s\n' "$figure" "$side" "$seconds" "$processor" "$others" >> "$samples"
+        say "$figure, $side: $seconds s (processor $processor s, others' $others s)"
+    done < "$bench/lines"
+}
+
+# not_measured NAME WHY: what could not be measured here is told as such.
+not_measured() {
+    if [ "$json" = yes ]; then
+        printf '{"suite":"%s","name":"%s","value":null,"why":"%s"}\n' "$suite" "$1" "$2"
+    else
+        printf '%s: not measured: %s\n' "$1" "$2"
+    fi
+}
+
+fresh() { rm -rf --one-file-system "$work/store" "$work/layers"; }
+tree() { "$measure" tree "$1" "$2" 2>> "$words"; }
+
+round=0
+while [ "$round" -lt "$runs_long" ]; do
+    round=$((round + 1))
+    say "round $round of $runs_long: a tree of $files files"
+    tree "$work/tree" "$files"
+    tree "$work/other" "$files"
+    # In pairs, so that both sides of a ratio see the machine as it is just then.
+    measured peer adopt_vs_tar_zstd sh -c "tar cf - '$work/tree' 2> /dev/null | zstd -q -3 -c"
+    fresh
+    measured copy-in copy_in_vs_tar_zstd "$work/store" "$work/tree"
+    measured copy-in-sibling copy_in_sibling "$work/store" "$work/tree" "$work/other"
+    fresh
+    measured adopt adopt_vs_tar_zstd "$work/store" "$work/tree"
+    fresh
+    rm -rf --one-file-system "$work/tree" "$work/other"
+    tree "$work/tree" "$files_casync"
+    measured peer ingest_vs_casync casync make "$work/tree.caidx" "$work/tree" \
+        --store="$work/layers"
+    fresh
+    measured adopt ingest_vs_casync "$work/store" "$work/tree"
+    fresh
+    rm -rf --one-file-system "$work/tree" "$work/tree.caidx"
+done
+# Copying in is held against the same runs of tar and zstd, and the sibling against the first copy.
+awk -F '\t' -v OFS='\t' '
+    $1 == "adopt_vs_tar_zstd" && $2 == "theirs" { $1 = "copy_in_vs_tar_zstd"; print }
+    $1 == "copy_in_vs_tar_zstd" && $2 == "ours" { $1 = "copy_in_sibling"; $2 = "theirs"; print }
+' "$samples" > "$bench/lines"
+cat "$bench/lines" >> "$samples"
+
+round=0
+while [ "$round" -lt "$runs" ]; do
+    round=$((round + 1))
+    measured layer-commit "$work/layers" 50
+    fresh
+    measured cached-step "$work/layers" 2000
+    fresh
+done
+round=0
+while [ "$round" -lt "$runs_long" ]; do
+    round=$((round + 1))
+    measured lookups "$work/layers" 200
+    fresh
+done
+measured build "$work/layers" 120 "$runs"
+fresh
+
+# A spec of twenty steps that have all been done, on a running node. Its own clock is the node's.
+template=$bench/template
+have_base=no
+[ ! -d "$template/store" ] || have_base=yes
+spec_20() {
+    mkdir -p "$work/context"
+    {
+        printf '((from debian-12)\n'
+        for step in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            printf ' (run (shell "true %s"))\n' "$step"
+        done
+        printf ')\n'
+    } > "$work/spec"
+    start_node "$template"
+    "$caravan" --data "$template" build -f "$work/spec" "$work/context" >> "$words" 2>&1 || return 1
+    round=0
+    while [ "$round" -lt "$runs" ]; do
+        round=$((round + 1))
+        start_clock
+        supervised grouped "$caravan" --data "$template" build --json -f "$work/spec" "$work/context" \
+            > "$bench/cached.json" 2>> "$words" || return 1
+        # When the run began and ended by the node's clock, in milliseconds.
+        wall=$(tr ',{}' '\n\n\n' < "$bench/cached.json" | awk -F ':' '
+            /"started"/ && !began { began = $2 } /"finished"/ && !ended { ended = $2 }
+            END { if (!began || !ended) exit 1; printf "%.4f", (ended - began) / 1000 }') || return 1
+        stop_clock cached_spec_20 ours "$wall"
+        start_clock
+        supervised grouped "$caravan" --data "$template" node status > /dev/null
+        stop_clock cached_spec_20 theirs
+    done
+}
+cached_spec=no
+if [ "$have_base" = yes ] && "$caravan" build --help > /dev/null 2>&1 && spec_20; then cached_spec=yes; fi
+stop_node
+
+# Packs of twenty siblings of a base, and single files read from one.
+packed=no
+base=$(for layer in "$template"/store/layers/*; do [ ! -e "$layer/etc/debian_version" ] || echo "$layer"; done | head -n 1)
+if [ -n "$base" ] && [ -e node/pack/examples/siblings.rs ]; then
+    cargo build --quiet --locked --release -p caravan-pack --example siblings
+    siblings=$here/target/release/examples/siblings
+    "$siblings" tar "$base" 20 > "$work/siblings.tar"
+    start_clock
+    supervised grouped zstd -q -19 --long=27 -T1 -o "$work/siblings.zst" "$work/siblings.tar"
+    stop_clock versions_20_vs_zstd19 theirs "$(stat -c %s "$work/siblings.zst")"
+    rm -f "$work/siblings.tar"
+    start_clock
+    supervised grouped "$siblings" pack "$base" 20 "${BENCH_PACK_LEVEL:-19}" "${BENCH_PACK_FRAME_KIB:-128}" \
+        "${BENCH_PACK_DICTIONARY_KIB:-1024}" "$work/siblings.pack" >> "$words"
+    stop_clock versions_20_vs_zstd19 ours "$(stat -c %s "$work/siblings.pack")"
+    round=0
+    while [ "$round" -lt "$runs" ]; do
+        round=$((round + 1))
+        start_clock
+        supervised grouped "$siblings" read "$work/siblings.pack" 500 > "$bench/lines"
+        stop_clock random_read ours "$(awk '/^all files:/ { for (i = 1; i < NF; i++) if ($i == "median") print $(i + 1) / 1e6 }' "$bench/lines")"
+        start_clock
+        # One file out of the solid form: all before it has to be expanded.
+        supervised grouped sh -c "zstd -q -d --long=27 -c '$work/siblings.zst' | tar tf - | tail -n 1" > /dev/null
+        stop_clock random_read theirs
+    done
+    packed=yes
+fi
+
+figure adopt_vs_tar_zstd "tar of $files files, piped to zstd -3" 'ratio at most 0.333'
+figure copy_in_vs_tar_zstd "tar of $files files, piped to zstd -3" 'ratio at most 1'
+figure copy_in_sibling 'the first copy of the same tree' 'writes only what changed'
+figure ingest_vs_casync "casync make of $files_casync files" 'ratio at most 0.1'
+figure layer_commit '64 files written and synced one by one' 'value at most 5 ms' ms 1000
+figure cached_step 'reading one small file' 'value at most 100 us' us 1000000
+figure mount_200_layers 'the same files as one layer' 'value at most 10 ms' ms 1000
+figure lookup_miss_200 'a plain directory' 'ratio at most 3' us 1000000
+figure real_build_100_layers 'gcc over the same tree as one layer' 'ratio at most 1.05'
+if [ "$cached_spec" = yes ]; then
+    figure cached_spec_20 'asking the node for its status' 'value at most 5 ms' ms 1000
+else
+    not_measured cached_spec_20 'it needs a base, which the suite ci brings, and caravan build'
+fi
+if [ "$packed" = yes ]; then
+    figure versions_20_vs_zstd19 'solid zstd -19 --long' 'ratio at most 1.6' MB 0.000001
+    figure random_read 'the last file out of the solid form' 'value at most 1 ms' ms 1000
+else
+    not_measured versions_20_vs_zstd19 'it needs a base, which the suite ci brings'
+    not_measured random_read 'it needs a base, which the suite ci brings'
+fi
