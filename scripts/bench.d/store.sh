@@ -120,35 +120,6 @@ cached_spec=no
 if [ "$have_base" = yes ] && "$caravan" build --help > /dev/null 2>&1 && spec_20; then cached_spec=yes; fi
 stop_node
 
-# Packs of twenty siblings of a base, and single files read from one.
-packed=no
-base=$(for layer in "$template"/store/layers/*; do [ ! -e "$layer/etc/debian_version" ] || echo "$layer"; done | head -n 1)
-if [ -n "$base" ] && [ -e node/pack/examples/siblings.rs ]; then
-    cargo build --quiet --locked --release -p caravan-pack --example siblings
-    siblings=$here/target/release/examples/siblings
-    "$siblings" tar "$base" 20 > "$work/siblings.tar"
-    start_clock
-    supervised grouped zstd -q -19 --long=27 -T1 -o "$work/siblings.zst" "$work/siblings.tar"
-    stop_clock versions_20_vs_zstd19 theirs "$(stat -c %s "$work/siblings.zst")"
-    rm -f "$work/siblings.tar"
-    start_clock
-    supervised grouped "$siblings" pack "$base" 20 "${BENCH_PACK_LEVEL:-19}" "${BENCH_PACK_FRAME_KIB:-128}" \
-        "${BENCH_PACK_DICTIONARY_KIB:-1024}" "$work/siblings.pack" >> "$words"
-    stop_clock versions_20_vs_zstd19 ours "$(stat -c %s "$work/siblings.pack")"
-    round=0
-    while [ "$round" -lt "$runs" ]; do
-        round=$((round + 1))
-        start_clock
-        supervised grouped "$siblings" read "$work/siblings.pack" 500 > "$bench/lines"
-        stop_clock random_read ours "$(awk '/^all files:/ { for (i = 1; i < NF; i++) if ($i == "median") print $(i + 1) / 1e6 }' "$bench/lines")"
-        start_clock
-        # One file out of the solid form: all before it has to be expanded.
-        supervised grouped sh -c "zstd -q -d --long=27 -c '$work/siblings.zst' | tar tf - | tail -n 1" > /dev/null
-        stop_clock random_read theirs
-    done
-    packed=yes
-fi
-
 figure adopt_vs_tar_zstd "tar of $files files, piped to zstd -3" 'ratio at most 0.333'
 figure copy_in_vs_tar_zstd "tar of $files files, piped to zstd -3" 'ratio at most 1'
 figure copy_in_sibling 'the first copy of the same tree' 'writes only what changed'
@@ -162,11 +133,4 @@ if [ "$cached_spec" = yes ]; then
     figure cached_spec_20 'asking the node for its status' 'value at most 5 ms' ms 1000
 else
     not_measured cached_spec_20 'it needs a base, which the suite ci brings, and caravan build'
-fi
-if [ "$packed" = yes ]; then
-    figure versions_20_vs_zstd19 'solid zstd -19 --long' 'ratio at most 1.6' MB 0.000001
-    figure random_read 'the last file out of the solid form' 'value at most 1 ms' ms 1000
-else
-    not_measured versions_20_vs_zstd19 'it needs a base, which the suite ci brings'
-    not_measured random_read 'it needs a base, which the suite ci brings'
 fi
