@@ -35,6 +35,7 @@ mod attempt;
 mod bases;
 mod builds;
 mod handle;
+mod host;
 mod images;
 mod inputs;
 mod jobs;
@@ -46,12 +47,14 @@ mod publish;
 mod questions;
 mod runs;
 mod subject;
+mod weigh;
 
 pub use builds::Refusal;
 pub use handle::Handle;
 pub(crate) use inputs::StoreSource;
 pub(crate) use keeping::Keeping;
 pub(crate) use subject::RepositoryCache;
+pub(crate) use weigh::Opened;
 
 /// Requests and notices that may wait for the driver.
 pub(crate) const INBOX_MAX: usize = 1024;
@@ -111,7 +114,7 @@ pub(crate) enum Notice {
         found: Result<caravan_protocol::policy::SpecHead, String>,
     },
     /// A policy took an event in.
-    Policy { run: RunId, step: runs::PolicyStep },
+    Policy { run: RunId, step: host::PolicyStep },
     /// An attempt ended here.
     Built {
         attempt: AttemptId,
@@ -142,6 +145,7 @@ pub(crate) struct Shared {
     pub(crate) importing: tokio::sync::Mutex<()>,
     pub(crate) repositories: subject::RepositoryCache,
     pub(crate) keeping: Keeping,
+    pub(crate) opened: Opened,
 }
 
 /// The driver's state.

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -84,7 +85,7 @@ pub struct Home {
 #[derive(Debug, Clone)]
 pub struct Membership {
     /// All members known, and the one check of new ones.
-    pub roster: Roster,
+    pub roster: Arc<Roster>,
     /// This node's own certificate.
     pub cert: Signed<NodeCert>,
     /// The certificates that others were admitted by.
@@ -161,7 +162,7 @@ impl Home {
             }
         }
         Ok(Membership {
-            roster,
+            roster: Arc::new(roster),
             cert,
             certs,
             seats,

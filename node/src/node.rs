@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use caravan_effects::{base::Recipes, fetch::Fetcher};
 use caravan_mesh::{Contact, Mesh, MeshError};
 use caravan_protocol::{
+    identity::Roster,
     ids::BlobId,
     policy::Factory,
     view::{Counters, Snapshot, StoreView},
@@ -121,6 +122,7 @@ impl Node {
             importing: tokio::sync::Mutex::default(),
             repositories: crate::driver::RepositoryCache::default(),
             keeping: crate::driver::Keeping::default(),
+            opened: crate::driver::Opened::default(),
         });
         let (snapshots, published) = watch::channel(Arc::new(empty(&shared, &membership)));
         let driver = Driver::new(Arc::clone(&shared), membership, seed, snapshots);
@@ -237,7 +239,7 @@ async fn enter_mesh(
         return Ok((None, mpsc::channel(1).1));
     }
     let source = Arc::new(StoreSource(home.store.clone()));
-    let (cert, roster) = (membership.cert.clone(), membership.roster.clone());
+    let (cert, roster) = (membership.cert.clone(), Roster::clone(&membership.roster));
     let mut mesh = caravan_mesh::Config::new(&home.key, cert, roster, source);
     mesh.listen.clone_from(&config.listen);
     mesh.seeds.clone_from(&config.peers);

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Driver, Notice, inputs, keeping,
     outcome::{Landed, Reported},
+    weigh::Reuse,
 };
 use crate::build::{Built, Secrets};
 
@@ -125,7 +126,7 @@ impl Driver {
 
     /// What a run of this action by this very node has left, if all of it is still here.
     fn done_before(&self, key: ActionKey, action: &Action) -> Option<Built> {
-        let outcome = self.claimed(key, action, true)?;
+        let outcome = self.scales().claimed(key, action, Reuse::Passed)?;
         let own = self.shared.home.key.node();
         let mesh = self.membership.roster.mesh();
         let claims = self.shared.home.store.claims(key).ok()?;

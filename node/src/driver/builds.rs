@@ -17,7 +17,7 @@ use caravan_store::{Lease, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Driver, Handle, Notice, Shared, bases, runs::Opening};
+use super::{Ask, Driver, Handle, Notice, Shared, bases, runs::Opening, weigh::Reuse};
 use crate::{
     build::chain,
     control::{BuildRequest, Reply, SECRET_BYTES_MAX, SecretValue},
@@ -195,11 +195,13 @@ impl Driver {
             commit: BlobId::of(printed.as_bytes()).to_string(),
             title: title(&spec),
             params: Params::default(),
+            // What failed is tried again each time.
+            reuse: match request.rebuild {
+                true => Reuse::Nothing,
+                false => Reuse::Passed,
+            },
         })?;
         if let Some(run) = self.runs.get_mut(&id) {
-            // A failed step is never kept: what failed is tried again each time.
-            run.rebuild = true;
-            run.anew = request.rebuild;
             run.secrets = request.secrets;
             run.lease = Some(lease);
         }
@@ -284,22 +286,27 @@ async fn images(
         };
         // Nobody hears it where nobody follows the run.
         let _ = heard.send(reply).await;
-        let (store, tree) = (shared.home.store.clone(), base.tree);
-        let read = shared.tasks.blocking(move || homes(&store, tree)).await;
-        let homes = read.map_err(|_| "reading the image was given up".to_owned())??;
+        let homes = match kept_homes(&shared.home.store, base.tree) {
+            Some(homes) => homes,
+            None => {
+                let (store, tree) = (shared.home.store.clone(), base.tree);
+                let read = shared.tasks.blocking(move || homes(&store, tree)).await;
+                read.map_err(|_| "reading the image was given up".to_owned())??
+            }
+        };
         images.insert(image.clone(), Found { base, homes });
     }
     Ok(images)
 }
 
-/// The homes of an image's users. A tree never changes, so they are read once.
+/// The homes of an image's users, if they were read before: a tree never changes.
+fn kept_homes(store: &Store, tree: TreeId) -> Option<BTreeMap<u32, String>> {
+    let kept = store.record("homes", &tree.to_string()).ok().flatten()?;
+    codec::decode::<{ HOMES_BYTES_MAX }, _>(&kept).ok()
+}
+
+/// Reads the homes of an image's users, and keeps them.
 fn homes(store: &Store, tree: TreeId) -> Result<BTreeMap<u32, String>, String> {
-    let name = tree.to_string();
-    let kept = store.record("homes", &name).ok().flatten();
-    let decode = |bytes: Vec<u8>| codec::decode::<{ HOMES_BYTES_MAX }, _>(&bytes).ok();
-    if let Some(homes) = kept.and_then(decode) {
-        return Ok(homes);
-    }
     let files = store.tree(tree).map_err(|error| chain(&error))?;
     let homes = match files.get(b"etc/passwd").map(|entry| &entry.kind) {
         Some(Kind::File { blob, size }) if *size <= PASSWD_BYTES_MAX => {
@@ -311,7 +318,7 @@ fn homes(store: &Store, tree: TreeId) -> Result<BTreeMap<u32, String>, String> {
     };
     if let Ok(bytes) = codec::encode::<{ HOMES_BYTES_MAX }>(&homes) {
         // Only saves reading the tree again.
-        let _ = store.put_record("homes", &name, &bytes);
+        let _ = store.put_record("homes", &tree.to_string(), &bytes);
     }
     Ok(homes)
 }

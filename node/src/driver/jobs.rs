@@ -78,7 +78,7 @@ impl Driver {
             }
         };
         let run = self.runs.get_mut(&waiter.run)?;
-        let (rebuild, anew) = (run.rebuild, run.anew);
+        let reuse = run.reuse;
         run.wants.insert(waiter.want, key);
         run.view
             .steps
@@ -91,7 +91,7 @@ impl Driver {
             self.show_standing(key);
             return None;
         }
-        if !anew && let Some(outcome) = self.claimed(key, &action, rebuild) {
+        if let Some(outcome) = self.scales().claimed(key, &action, reuse) {
             self.counters.cached += 1;
             self.note_hit(&outcome);
             self.finish(&BTreeSet::from([waiter]), &outcome);
@@ -162,23 +162,21 @@ impl Driver {
             {
                 run.view.executed += 1;
             }
-            let done = outcome.clone();
-            self.move_on(*waiter, WantState::Done(outcome.clone()), move |step| {
-                step.state = if done.verdict == Verdict::Pass {
-                    State::Ok
-                } else {
-                    State::Failed
-                };
-                step.node = Some(done.node);
-                step.level = Some(done.level);
-                step.cached = done.cached;
-                step.infra = done.verdict == Verdict::Infra;
-                step.wall_ms = done.wall_ms;
-                step.log = done.log;
-                step.output = done.output;
-                step.message = done.message;
-            });
+            let done = WantState::Done(outcome.clone());
+            self.move_on(*waiter, done, |step| show_done(step, outcome));
         }
+    }
+
+    /// Takes in a wish of a policy that has heard already what claims say of it.
+    pub(crate) fn answered(&mut self, waiter: Waiter, label: String, outcome: &Outcome) {
+        let Some(run) = self.runs.get_mut(&waiter.run) else {
+            return;
+        };
+        let mut step = new_step(waiter.want, label, outcome.action);
+        show_done(&mut step, outcome);
+        run.view.steps.insert(waiter.want, step);
+        self.counters.cached += 1;
+        self.note_hit(outcome);
     }
 
     /// Shows everybody who waits for an action where it stands with the market.
@@ -254,6 +252,21 @@ fn new_step(want: WantId, label: String, action: ActionKey) -> StepView {
         output: None,
         message: None,
     }
+}
+
+fn show_done(step: &mut StepView, done: &Outcome) {
+    step.state = match done.verdict {
+        Verdict::Pass => State::Ok,
+        Verdict::Fail | Verdict::Infra => State::Failed,
+    };
+    step.node = Some(done.node);
+    step.level = Some(done.level);
+    step.cached = done.cached;
+    step.infra = done.verdict == Verdict::Infra;
+    step.wall_ms = done.wall_ms;
+    step.log = done.log;
+    step.output = done.output;
+    step.message.clone_from(&done.message);
 }
 
 /// What of an attempt's end is worth telling the owner's users, beside its claim.

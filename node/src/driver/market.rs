@@ -162,7 +162,7 @@ impl Driver {
     /// An own job ended on a node. What ended here is kept already; what ended elsewhere must come.
     fn on_done(&mut self, key: ActionKey, node: NodeId, outcome: &[u8]) {
         if node == self.shared.home.key.node() {
-            return match self.ended(key, node) {
+            return match self.scales().ended(key, node) {
                 Some(outcome) => self.close(key, &outcome),
                 None => self.close_infra(key, "the result could not be kept; see the node's log"),
             };
@@ -202,7 +202,7 @@ impl Driver {
             Ok(landed) => {
                 self.counters.fetched_bytes += landed.bytes;
                 self.keep(key, &landed.claim, landed.words.as_deref());
-                match self.ended(key, node) {
+                match self.scales().ended(key, node) {
                     Some(outcome) => {
                         self.close(key, &outcome);
                         // Wanted anew while it was under way, it need not be run again.

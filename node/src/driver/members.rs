@@ -1,7 +1,7 @@
 //! Members: invites, admissions and revocations. The founding node signs; every node checks with
 //! the same roster.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use caravan_mesh::{Contact, Refusal, Welcome};
 use caravan_protocol::{
@@ -54,7 +54,7 @@ impl Driver {
         let renewed = home.renew(&self.membership.roster, &self.shared.config.operator, now);
         match renewed {
             Ok(cert) => {
-                if let Err(refused) = self.membership.roster.admit(&cert, now) {
+                if let Err(refused) = Arc::make_mut(&mut self.membership.roster).admit(&cert, now) {
                     tracing::warn!(%refused, "the node's own new certificate is not good");
                 }
                 if let Some(mesh) = &self.shared.mesh
@@ -167,8 +167,7 @@ impl Driver {
                 "the inviting node could not keep its records; ask for a new invite",
             ));
         }
-        self.membership
-            .roster
+        Arc::make_mut(&mut self.membership.roster)
             .admit(&signed, now)
             .map_err(|refused| Refusal::Other(refused.to_string()))?;
         tracing::info!(node = %node.fmt_short(), operator = %cert.operator, tier = %cert.tier, "admitted a node");
@@ -213,7 +212,7 @@ impl Driver {
         }
         home.save("revoked", &node.to_string(), &clock::stamp())
             .map_err(|error| chain(&error))?;
-        self.membership.roster.revoke(node, clock::stamp());
+        Arc::make_mut(&mut self.membership.roster).revoke(node, clock::stamp());
         self.membership.certs.retain(|cert| {
             cert.open(self.membership.roster.mesh())
                 .is_ok_and(|cert| cert.node != node)
@@ -261,7 +260,9 @@ impl Driver {
     /// Members that the mesh has heard of: checked once more, then kept for the next start.
     pub(crate) fn on_learned(&mut self, contacts: Vec<Contact>) {
         for contact in contacts {
-            let Ok(admitted) = self.membership.roster.admit(&contact.cert, clock::stamp()) else {
+            let Ok(admitted) =
+                Arc::make_mut(&mut self.membership.roster).admit(&contact.cert, clock::stamp())
+            else {
                 continue;
             };
             let home = &self.shared.home;

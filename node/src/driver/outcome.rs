@@ -1,22 +1,16 @@
-//! Results: claims are made here of what was built, and what claims say is weighed here before it
-//! is used.
-
-use std::collections::BTreeMap;
+//! Results: claims are made here of what was built, and what others report is checked here.
 
 use caravan_protocol::{
-    action::{Action, Work},
-    claim::{Claim, Environment, Verdict},
+    claim::{Claim, Environment},
     codec,
     identity::Signed,
     ids::{ActionKey, BlobId, NodeId},
-    level::{Level, Vouched, judge},
     limits,
-    policy::Outcome,
 };
 use caravan_store::{LogError, LogReader, Store};
 use serde::{Deserialize, Serialize};
 
-use super::{Driver, jobs};
+use super::{Driver, jobs, weigh::Scales};
 use crate::build::Built;
 
 /// A claim as it travels: with the words that people want and nobody signs.
@@ -98,77 +92,9 @@ impl Driver {
         }
     }
 
-    /// What the claims at hand say about an action, if that can be used: believed, and everything
-    /// that it names is here. With `rebuild`, failures are not believed.
-    pub(crate) fn claimed(
-        &self,
-        key: ActionKey,
-        action: &Action,
-        rebuild: bool,
-    ) -> Option<Outcome> {
-        let mut outcome = self.weigh(key)?;
-        outcome.cached = true;
-        match (&action.work, outcome.verdict) {
-            (_, Verdict::Fail) => (!rebuild).then_some(outcome),
-            (_, Verdict::Infra) => None,
-            (Work::Run(run), Verdict::Pass) if !run.keep_layer => Some(outcome),
-            (_, Verdict::Pass) => outcome.output.is_some().then_some(outcome),
-        }
-    }
-
-    /// The outcome that the claims kept here come to: those whose results are here.
-    pub(crate) fn weigh(&self, key: ActionKey) -> Option<Outcome> {
-        let kept = self.kept(key);
-        let vouched: Vec<Vouched> = kept.iter().map(|(vouched, _)| vouched.clone()).collect();
-        let judged = judge(&vouched, self.shared.home.key.node())?;
-        let (_, id) = kept.iter().find(|(known, _)| known == judged.vouched)?;
-        self.outcome(judged.vouched, *id, judged.level)
-    }
-
-    /// The outcome of an attempt that has just ended on `node`. It counts whatever others claim:
-    /// what they say decides only how far it can be relied on.
-    pub(crate) fn ended(&self, key: ActionKey, node: NodeId) -> Option<Outcome> {
-        let kept = self.kept(key);
-        let of_node = kept.iter().filter(|(vouched, _)| vouched.cert.node == node);
-        let (vouched, id) = of_node.max_by_key(|(vouched, _)| vouched.claim.started)?;
-        let own = node == self.shared.home.key.node();
-        let least = if own { Level::Local } else { Level::Claimed };
-        let weighed = self.weigh(key).filter(|weighed| {
-            (weighed.verdict, weighed.output) == (vouched.claim.verdict, vouched.claim.output)
-        });
-        self.outcome(vouched, *id, weighed.map_or(least, |weighed| weighed.level))
-    }
-
-    /// Claims about an action by members, past or present, whose results are here.
-    fn kept(&self, key: ActionKey) -> Vec<(Vouched, BlobId)> {
-        let store = &self.shared.home.store;
-        let roster = &self.membership.roster;
-        let claims = store.claims(key).unwrap_or_default();
-        let open = |signed: &Signed<Claim>| {
-            let claim = signed.open(roster.mesh()).ok()?;
-            let cert = roster.vouches(signed.signer())?.clone();
-            (claim.action == key && is_here(store, &claim))
-                .then(|| (Vouched { cert, claim }, signed.id()))
-        };
-        claims.iter().filter_map(open).collect()
-    }
-
-    fn outcome(&self, vouched: &Vouched, id: BlobId, level: Level) -> Option<Outcome> {
-        let store = &self.shared.home.store;
-        let claim = &vouched.claim;
-        let words = store.record("words", &id.to_string()).ok().flatten();
-        Some(Outcome {
-            action: claim.action,
-            verdict: claim.verdict,
-            output: claim.output,
-            outputs: outputs(store, claim)?,
-            log: claim.log,
-            level,
-            node: vouched.cert.node,
-            cached: false,
-            wall_ms: claim.wall_ms,
-            message: words.map(|words| String::from_utf8_lossy(&words).into_owned()),
-        })
+    /// What claims are weighed with, by the members known now.
+    pub(crate) fn scales(&self) -> Scales<'_> {
+        Scales::new(&self.shared, &self.membership.roster)
     }
 
     /// Checks a report that a node sent: a claim of its own about this very action.
@@ -191,32 +117,6 @@ impl Driver {
         }
         Ok((report, claim))
     }
-}
-
-/// Whether everything that a claim names as its result is in the store.
-fn is_here(store: &Store, claim: &Claim) -> bool {
-    let whole = |tree| store.missing(tree).is_ok_and(|missing| missing.is_empty());
-    claim.output.is_none_or(whole)
-        && claim
-            .outputs
-            .values()
-            .all(|blob| store.has_blob(*blob).unwrap_or(false))
-}
-
-/// The bytes of a claim's named outputs, or nothing where one of them is not here.
-fn outputs(store: &Store, claim: &Claim) -> Option<BTreeMap<String, Vec<u8>>> {
-    let read = |(name, blob): (&String, &BlobId)| {
-        Some((
-            name.clone(),
-            store.read_blob(*blob, limits::OUTPUT_BYTES_MAX).ok()?,
-        ))
-    };
-    claim
-        .outputs
-        .iter()
-        .take(limits::OUTPUTS_MAX)
-        .map(read)
-        .collect()
 }
 
 /// A step's log: the blob where the step is done, else the live one. Another node may have written

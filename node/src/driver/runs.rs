@@ -1,42 +1,41 @@
-//! Runs: one policy over one subject, hosted on a task of its own.
+//! Runs: one policy over one subject, and what it has come to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use caravan_protocol::{
     ids::{ActionKey, BlobId, RunId},
     policy::{
-        Base, Command, Event, Params, Policy, ProjectHead, RepositoryHead, WantId, WantState,
-        Watched,
+        Base, Command, Event, Params, ProjectHead, RepositoryHead, WantId, WantState, Watched,
     },
     time::{Stamp, Time},
     view::{PolicyView, RunView, State, StepView},
 };
-use caravan_store::{Lease, Store, StoreError};
+use caravan_store::{Edit, Lease};
 use tokio::sync::mpsc;
 
-use super::{Driver, Notice, RUNS_MAX, jobs::Waiter};
+use super::{
+    Driver, RUNS_MAX,
+    host::{self, PolicyStep, Said, Told},
+    jobs::Waiter,
+    weigh::Reuse,
+};
 use crate::{
     build::chain,
     clock,
     control::{CiRequest, SecretValue},
 };
 
-/// Events that may wait for a policy.
-const POLICY_INBOX_MAX: usize = 8192;
-
 /// A hosted run.
 pub(crate) struct Run {
     pub(crate) view: RunView,
     /// Where the policy hears; gone once the run has ended.
-    pub(crate) policy: Option<mpsc::Sender<Event>>,
+    pub(crate) policy: Option<mpsc::Sender<Told>>,
     pub(crate) wants: BTreeMap<WantId, ActionKey>,
     /// When steps that run now were first seen running.
     pub(crate) began: BTreeMap<WantId, Time>,
-    pub(crate) rebuild: bool,
+    pub(crate) reuse: Reuse,
     /// Bases that were asked for by name; none for the node's.
     pub(crate) bases: Vec<String>,
-    /// Whether every step is run again, even one that passed.
-    pub(crate) anew: bool,
     /// What its steps may be shown; gone with the run.
     pub(crate) secrets: Vec<SecretValue>,
     /// Keeps what its subject names, until it has ended.
@@ -51,50 +50,19 @@ pub(crate) struct Opening {
     pub(crate) commit: String,
     pub(crate) title: String,
     pub(crate) params: Params,
-}
-
-/// What a policy did with one event.
-pub(crate) struct PolicyStep {
-    pub(crate) commands: Vec<Command>,
-    pub(crate) view: PolicyView,
-    pub(crate) settled: bool,
-    pub(crate) may_do_nothing: bool,
-    /// Why what the policy provides could not be kept.
-    pub(crate) trouble: Option<String>,
-}
-
-/// Keeps the small trees that a policy makes, all of them for one wait for the disk.
-fn provide(store: &Store, commands: &[Command]) -> Result<(), StoreError> {
-    let mut batch = store.batch();
-    let mut any = false;
-    for command in commands {
-        let Command::Provide { tree, blobs } = command else {
-            continue;
-        };
-        let (id, _) = tree.seal()?;
-        if store.missing(id)?.is_empty() {
-            continue;
-        }
-        any = true;
-        for blob in blobs {
-            batch.put_blob(blob)?;
-        }
-        batch.put_tree(tree)?;
-    }
-    if any { batch.commit() } else { Ok(()) }
+    pub(crate) reuse: Reuse,
 }
 
 impl Run {
     /// A run of which nothing is asked yet.
-    fn new(view: RunView, policy: Option<mpsc::Sender<Event>>) -> Self {
+    fn new(view: RunView, reuse: Reuse, policy: Option<mpsc::Sender<Told>>) -> Self {
         Self {
             view,
             policy,
             wants: BTreeMap::new(),
             began: BTreeMap::new(),
-            rebuild: false,
+            reuse,
             bases: Vec::new(),
-            anew: false,
             secrets: Vec::new(),
             lease: None,
         }
@@ -113,9 +81,12 @@ impl Driver {
                 repositories: request.repositories.clone(),
                 overlays: request.overlays.clone(),
             },
+            reuse: match request.rebuild {
+                true => Reuse::Passed,
+                false => Reuse::Any,
+            },
         })?;
         if let Some(run) = self.runs.get_mut(&id) {
-            run.rebuild = request.rebuild;
             run.bases.clone_from(&request.bases);
         }
         self.find_subject(id, request);
@@ -143,8 +114,8 @@ impl Driver {
             started = started.after(std::time::Duration::from_millis(1));
         }
         let id = run_id(role, &opening.project, started);
-        let (inbox, events) = mpsc::channel(POLICY_INBOX_MAX);
-        self.host(id, policy, events);
+        let (inbox, events) = mpsc::channel(host::INBOX_MAX);
+        self.host(id, policy, opening.reuse, events);
         let view = RunView {
             id,
             role: role.to_owned(),
@@ -161,49 +132,9 @@ impl Driver {
             policy: PolicyView::default(),
             steps: BTreeMap::new(),
         };
-        self.runs.insert(id, Run::new(view, Some(inbox)));
-        self.keep_few();
+        self.runs
+            .insert(id, Run::new(view, opening.reuse, Some(inbox)));
         Ok(id)
-    }
-
-    /// A policy may think for a second (a solve), so it has a task of its own.
-    fn host(&self, run: RunId, policy: Box<dyn Policy>, mut events: mpsc::Receiver<Event>) {
-        let notices = self.shared.notices.clone();
-        let tasks = self.shared.tasks.clone();
-        let store = self.shared.home.store.clone();
-        self.shared.keeping.begin_run(run, &store);
-        let shared = std::sync::Arc::clone(&self.shared);
-        self.shared.tasks.spawn("policy", async move {
-            let mut policy = policy;
-            while let Some(first) = events.recv().await {
-                let mut batch = vec![first];
-                while let Ok(event) = events.try_recv() {
-                    batch.push(event);
-                }
-                let (store, shared) = (store.clone(), std::sync::Arc::clone(&shared));
-                let work = tasks.blocking(move || {
-                    let mut commands = Vec::new();
-                    for event in batch {
-                        policy.handle(event, &mut commands);
-                    }
-                    shared.keeping.provided(run, &commands);
-                    let trouble = provide(&store, &commands).err().map(|error| chain(&error));
-                    let step = PolicyStep {
-                        commands,
-                        view: policy.view(),
-                        settled: policy.is_settled(),
-                        may_do_nothing: policy.may_do_nothing(),
-                        trouble,
-                    };
-                    (policy, step)
-                });
-                let Ok((back, step)) = work.await else { return };
-                policy = back;
-                if notices.send(Notice::Policy { run, step }).await.is_err() {
-                    return;
-                }
-            }
-        });
     }
 
     pub(crate) fn on_subject(&mut self, id: RunId, found: Result<ProjectHead, String>) {
@@ -216,7 +147,8 @@ impl Driver {
                 run.view.commit.clone_from(&head.commit);
                 run.view.title.clone_from(&head.title);
                 run.view.notes.clone_from(&head.notes);
-                self.save_run(id);
+                let edits: Vec<Edit> = self.record(id).into_iter().collect();
+                self.keep_records(&edits);
                 self.tell(id, Event::Watched(Watched::Project(head)));
             }
             Err(text) => self.end_run(id, State::Failed, Some(text)),
@@ -255,7 +187,7 @@ impl Driver {
             return self.end_run(id, State::Failed, Some(trouble));
         }
         let mut wanted = Vec::new();
-        for command in step.commands {
+        for Said { command, answer } in step.said {
             match command {
                 Command::WatchRepositories(names) => self.find_repositories(id, names),
                 Command::WatchBases => self.find_bases(id),
@@ -267,9 +199,16 @@ impl Driver {
                     action,
                     level: _,
                 } => {
-                    wanted.push((Waiter { run: id, want }, label, action));
+                    let waiter = Waiter { run: id, want };
+                    match answer {
+                        Some(outcome) => self.answered(waiter, label, &outcome),
+                        None => wanted.push((waiter, label, action)),
+                    }
                 }
-                Command::Unwant(want) => self.unwant(Waiter { run: id, want }),
+                Command::Unwant(want) => {
+                    wanted.retain(|(waiter, ..)| waiter.want != want);
+                    self.unwant(Waiter { run: id, want });
+                }
             }
         }
         self.want_all(wanted);
@@ -292,7 +231,8 @@ impl Driver {
             return;
         };
         let Some(policy) = &run.policy else { return };
-        if policy.try_send(event).is_err() {
+        let roster = Arc::clone(&self.membership.roster);
+        if policy.try_send(Told { event, roster }).is_err() {
             self.end_run(
                 id,
                 State::Failed,
@@ -368,7 +308,9 @@ impl Driver {
         }
         // Whoever waits for its end hears of it at once; its record is for later lives.
         self.publish();
-        self.save_run(id);
+        let mut edits = self.forget_oldest();
+        edits.extend(self.record(id));
+        self.keep_records(&edits);
         self.shared.keeping.end_run(id);
     }
 
@@ -401,42 +343,53 @@ impl Driver {
                 view.message = Some(STOPPED.to_owned());
                 view.finished = Some(view.started);
             }
-            self.runs.insert(view.id, Run::new(view, None));
+            self.runs.insert(view.id, Run::new(view, Reuse::Any, None));
         }
-        self.keep_few();
+        let edits = self.forget_oldest();
+        self.keep_records(&edits);
     }
 
-    fn save_run(&self, id: RunId) {
-        let Some(run) = self.runs.get(&id) else {
-            return;
-        };
-        let store = &self.shared.home.store;
-        let saved = caravan_protocol::codec::encode::<RUN_BYTES_MAX>(&run.view)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| {
-                store
-                    .put_record("run", &id.to_string(), &bytes)
-                    .map_err(|error| error.to_string())
-            });
-        if let Err(error) = saved {
-            tracing::warn!(%error, run = %id.fmt_short(), "could not keep the run's record");
+    /// The record of a run, for later lives.
+    fn record(&self, id: RunId) -> Option<Edit> {
+        let run = self.runs.get(&id)?;
+        match caravan_protocol::codec::encode::<RUN_BYTES_MAX>(&run.view) {
+            Ok(bytes) => Some(Edit::Put {
+                kind: "run".to_owned(),
+                key: id.to_string(),
+                bytes,
+            }),
+            Err(error) => {
+                tracing::warn!(%error, run = %id.fmt_short(), "could not keep the run's record");
+                None
+            }
         }
     }
 
-    /// Forgets the oldest ended runs beyond the bound.
-    fn keep_few(&mut self) {
+    /// Forgets the runs beyond the bound that ended first; gives what that changes of the records.
+    fn forget_oldest(&mut self) -> Vec<Edit> {
+        let mut edits = Vec::new();
         while self.runs.len() > RUNS_MAX {
             let ended = self.runs.values().filter(|run| run.view.finished.is_some());
-            let Some(id) = ended
-                .min_by_key(|run| run.view.started)
-                .map(|run| run.view.id)
-            else {
-                return;
+            let first = ended.min_by_key(|run| run.view.finished);
+            let Some(id) = first.map(|run| run.view.id) else {
+                break;
             };
             self.runs.remove(&id);
-            if let Err(error) = self.shared.home.store.remove_record("run", &id.to_string()) {
-                tracing::debug!(%error, "could not forget an old run");
-            }
+            edits.push(Edit::Remove {
+                kind: "run".to_owned(),
+                key: id.to_string(),
+            });
+        }
+        edits
+    }
+
+    /// Changes the records of runs, all for one wait for the disk.
+    fn keep_records(&self, edits: &[Edit]) {
+        if edits.is_empty() {
+            return;
+        }
+        if let Err(error) = self.shared.home.store.edit_records(edits) {
+            tracing::warn!(error = %chain(&error), "could not keep the records of runs");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Why the store could not do something, by what the caller can do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use caravan_protocol::{
     codec::CodecError,
@@ -49,6 +52,26 @@ pub enum StoreError {
         what: String,
         /// The system's words.
         source: io::Error,
+    },
+    /// The store's file system takes no changes. Nothing was half-done.
+    #[error(
+        "{what}: its file system is read-only; mount it writable, or give the store a directory \
+         on another"
+    )]
+    ReadOnly {
+        /// What was being done.
+        what: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The store's file system cannot give one file two names, on which layers rest.
+    #[error(
+        "open the store in {}: its file system has no hard links; give the store a directory on \
+         one that has, such as ext4, xfs or btrfs", dir.display()
+    )]
+    NoLinks {
+        /// The store's directory.
+        dir: PathBuf,
     },
     /// The system refused something.
     #[error("{what}")]
@@ -156,13 +179,24 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(what: String, source: io::Error) -> Self {
-        let full = [Errno::NOSPC, Errno::DQUOT]
-            .iter()
-            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()));
-        if full {
+        match Errno::from_io_error(&source) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Self::Full { what, source },
+            Some(Errno::ROFS) => Self::ReadOnly { what, source },
+            _ => Self::Io { what, source },
+        }
+    }
+
+    /// The same with the name of the index's file, which the index's own errors do not know.
+    pub(crate) fn of_index(self, path: &Path) -> Self {
+        match self {
             Self::Full { what, source }
-        } else {
-            Self::Io { what, source }
+            | Self::ReadOnly { what, source }
+            | Self::Io { what, source }
+                if what == WRITE_INDEX =>
+            {
+                Self::io(format!("write {}", path.display()), source)
+            }
+            other => other,
         }
     }
 
@@ -185,9 +219,11 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     }
 }
 
+const WRITE_INDEX: &str = "write the store's index";
+
 fn from_index(error: redb::Error) -> StoreError {
     match error {
-        redb::Error::Io(source) => StoreError::io("write the store's index".to_owned(), source),
+        redb::Error::Io(source) => StoreError::io(WRITE_INDEX.to_owned(), source),
         error => StoreError::Index {
             source: Box::new(error),
         },

@@ -5,12 +5,12 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FlockOperation, Mode, OFlags},
+    fs::{AtFlags, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     remove::Trash,
 };
 
+const LOCK: &str = "lock";
 const OBJECTS: &str = "objects";
 const LAYERS: &str = "layers";
 const WORK: &str = "work";
@@ -43,13 +44,19 @@ pub(crate) struct Home {
     count: AtomicU64,
     /// Whether the last process that had it open did not get to close it.
     was_cut_off: bool,
+    /// Whether what that process left has been looked for.
+    recovered: AtomicBool,
     // Released last.
     lock: File,
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // An empty lock file says that nothing was left in the middle.
+        // An empty lock file says that nothing was left in the middle, which somebody who did not
+        // get to look cannot say: it may have been a later version's store.
+        if self.was_cut_off && !self.recovered.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(error) = self.lock.set_len(0) {
             tracing::debug!(%error, "the next start will look for what is unfinished");
         }
@@ -77,12 +84,14 @@ impl Home {
             trash: open(&format!("{WORK}/{TRASH}"))?,
             count: AtomicU64::new(0),
             was_cut_off,
+            recovered: AtomicBool::new(false),
             lock,
             dir,
         };
         for directory in [&home.objects, &home.layers, &home.work] {
             rustix::fs::fchmod(directory, Mode::RWXU).doing(what)?;
         }
+        home.try_link()?;
         home.make_object_dirs().doing(what)?;
         Ok(home)
     }
@@ -102,6 +111,11 @@ impl Home {
     /// Whether the last process that had it open did not get to close it.
     pub(crate) const fn was_cut_off(&self) -> bool {
         self.was_cut_off
+    }
+
+    /// To be called when nothing that was left in the middle is there any more.
+    pub(crate) fn set_recovered(&self) {
+        self.recovered.store(true, Ordering::Relaxed);
     }
 
     /// The store's directory.
@@ -196,6 +210,26 @@ impl Home {
         std::fs::remove_file(self.dir.join(SPARE)).is_ok()
     }
 
+    /// Refuses a file system without hard links before anything is made there that needs them.
+    fn try_link(&self) -> Result<()> {
+        let name = "link";
+        let linked = rustix::fs::linkat(
+            rustix::fs::CWD,
+            self.dir.join(LOCK),
+            &self.work,
+            name,
+            AtFlags::empty(),
+        );
+        // Other trouble, as with a full disk, says nothing about links.
+        let _ = rustix::fs::unlinkat(&self.work, name, AtFlags::empty());
+        match linked {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Err(StoreError::NoLinks {
+                dir: self.dir.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the directories of objects at once, so that a commit need not wait for any.
     fn make_object_dirs(&self) -> std::io::Result<()> {
         if beneath::names(&self.objects)?.len() >= 256 {
@@ -242,7 +276,7 @@ impl Home {
     /// Makes the directory `name` in the work directory.
     pub(crate) fn make_work_dir(&self, name: &str) -> Result<()> {
         rustix::fs::mkdirat(&self.work, name, Mode::RWXU)
-            .doing(|| format!("make {WORK}/{name} in the store"))
+            .doing(|| format!("make {}", self.work_path(name).display()))
     }
 
     /// Makes the file `name` in the work directory, open for reading and writing.
@@ -251,7 +285,7 @@ impl Home {
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.work, name, flags, Mode::RUSR | Mode::WUSR)
             .map(File::from)
-            .doing(|| format!("make {WORK}/{name} in the store"))
+            .doing(|| format!("make {}", self.work_path(name).display()))
     }
 }
 
@@ -261,7 +295,7 @@ fn private_dir(path: &Path) -> std::io::Result<()> {
 
 /// The lock file, locked, and whether its last holder has left its process id in it.
 fn lock(dir: &Path) -> Result<(File, bool)> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let what = || format!("lock {}", path.display());
     let mut file = OpenOptions::new()
         .read(true)

@@ -140,14 +140,18 @@ impl Index {
     pub(crate) fn write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
         self.ensure_open()?;
         let result = self.try_write(write);
-        if let Err(StoreError::Index { .. } | StoreError::Full { .. } | StoreError::Io { .. }) =
-            result
+        if let Err(
+            StoreError::Index { .. }
+            | StoreError::Full { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::Io { .. },
+        ) = result
         {
             // After a failed write the file takes no other until it is opened anew.
             self.close();
             self.ensure_open()?;
         }
-        result
+        result.map_err(|error| error.of_index(&self.path))
     }
 
     fn try_write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
@@ -425,7 +429,8 @@ fn totals(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Tota
 }
 
 fn open_file(path: &Path) -> Result<Database> {
-    Ok(Builder::new().set_cache_size(CACHE_BYTES).create(path)?)
+    let opened = Builder::new().set_cache_size(CACHE_BYTES).create(path);
+    opened.map_err(|error| StoreError::from(error).of_index(path))
 }
 
 fn closed() -> StoreError {

@@ -197,6 +197,8 @@ impl Inner {
             tracing::debug!(path = %String::from_utf8_lossy(path), "removing what is unfinished");
             orphans::remove(self, path)?;
         }
-        crate::cold::recover(self)
+        crate::cold::recover(self)?;
+        self.home.set_recovered();
+        Ok(())
     }
 }

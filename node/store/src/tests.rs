@@ -26,6 +26,7 @@ mod crashes;
 mod exporting;
 mod full;
 mod hostile;
+mod hosts;
 mod layers;
 mod logging;
 mod pinning;

@@ -111,12 +111,38 @@ pub(crate) fn write(
                 "it has an extended attribute of a kind that the store does not keep",
             ));
         }
-        rustix::fs::fsetxattr(file.as_fd(), name, value, XattrFlags::empty()).doing(what)?;
+        match rustix::fs::fsetxattr(file.as_fd(), name, value, XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => return Err(StoreError::refused(path, NOT_KEPT)),
+            // File systems say so too when one file has too much.
+            Err(Errno::NOSPC | Errno::RANGE | Errno::TOOBIG) if has_room(&file) => {
+                return Err(StoreError::refused(path, NO_ROOM));
+            }
+            other => other.doing(what)?,
+        }
     }
     if opaque {
-        rustix::fs::fsetxattr(file.as_fd(), OPAQUE, b"y", XattrFlags::empty()).doing(what)?;
+        match rustix::fs::fsetxattr(file.as_fd(), OPAQUE, b"y", XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => return Err(StoreError::refused(path, NOT_HIDDEN)),
+            other => other.doing(what)?,
+        }
     }
     Ok(())
+}
+
+const NOT_KEPT: &str = "it has extended attributes, and the file system that holds the store \
+                        keeps none of this kind; give the store a directory on one that does, \
+                        such as ext4, xfs or btrfs";
+const NOT_HIDDEN: &str = "it hides a directory of the layers below, and the file system that \
+                          holds the store keeps no trusted extended attributes to say so; give \
+                          the store a directory on one that does, such as ext4, xfs or btrfs";
+const NO_ROOM: &str = "its extended attributes are larger than the file system that holds the \
+                       store keeps; give the store a directory on one that takes more, such as \
+                       xfs or btrfs";
+/// Blocks that are free where attributes did not fail for lack of room.
+const ROOM_BLOCKS: u64 = 16;
+
+fn has_room(file: impl AsFd) -> bool {
+    rustix::fs::fstatvfs(file).is_ok_and(|disk| disk.f_bavail > ROOM_BLOCKS)
 }
 
 fn lossy(path: &[u8]) -> String {
