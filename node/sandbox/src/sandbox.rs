@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -101,7 +102,14 @@ pub trait Sandbox: Send + Sync {
     fn start(&self, spec: &Spec) -> Result<Running, Error>;
 }
 
-/// A started job. Dropping it kills the job.
+/// A killed job is gone within a second; a host under load may need longer.
+const DEATH_MAX: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
+
+/// A started job. Dropping it kills the job and waits until it is gone, so that its directories are
+/// nobody's from then on.
 #[derive(Debug)]
 pub struct Running {
     output: Option<OwnedFd>,
@@ -162,7 +170,15 @@ impl AsFd for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if self.exit.is_some() {
+            return;
+        }
         self.kill();
+        let mut ended = [PollFd::new(&self.socket, PollFlags::IN)];
+        if poll(&mut ended, Some(&DEATH_MAX)).is_ok_and(|count| count > 0) {
+            // However it ended, nobody asks any more.
+            let _ = self.wait();
+        }
     }
 }
 

@@ -1,0 +1,204 @@
+//! Where a policy lives: a task of its own takes in what it is told, keeps what it provides and
+//! answers the wishes that claims answer, all before the driver hears of it. So a run whose steps
+//! have all been done costs the driver one notice and not one for each step. It changes no state of
+//! the driver's.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use caravan_protocol::{
+    identity::Roster,
+    ids::RunId,
+    policy::{Command, Event, Outcome, Policy, WantId, WantState},
+    view::PolicyView,
+};
+use caravan_store::{Store, StoreError};
+use tokio::sync::mpsc;
+
+use super::{
+    Driver, Notice, Shared,
+    weigh::{Reuse, Scales},
+};
+use crate::build::chain;
+
+/// Events that may wait for a policy.
+pub(super) const INBOX_MAX: usize = 8192;
+/// Wishes that are answered before the driver hears of any: whoever looks at a long run is to see
+/// it move, and a policy that never stops wanting is not alone for long.
+const ANSWERS_MAX: usize = 256;
+
+/// Something that a policy is told.
+pub(crate) struct Told {
+    pub(crate) event: Event,
+    /// The members whose claims count just then.
+    pub(crate) roster: Arc<Roster>,
+}
+
+/// What a policy wants, and what it has been answered already.
+pub(crate) struct Said {
+    pub(crate) command: Command,
+    /// What claims say of a wish. The policy knows.
+    pub(crate) answer: Option<Outcome>,
+}
+
+/// What a policy did with what it was told.
+pub(crate) struct PolicyStep {
+    pub(crate) said: Vec<Said>,
+    pub(crate) view: PolicyView,
+    pub(crate) settled: bool,
+    pub(crate) may_do_nothing: bool,
+    /// Why what the policy provides could not be kept.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What a policy's task may use.
+struct Host {
+    shared: Arc<Shared>,
+    run: RunId,
+    reuse: Reuse,
+}
+
+impl Driver {
+    /// A policy may think for a second (a solve), so it has a task of its own.
+    pub(super) fn host(
+        &self,
+        run: RunId,
+        policy: Box<dyn Policy>,
+        reuse: Reuse,
+        mut told: mpsc::Receiver<Told>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        shared.keeping.begin_run(run, &shared.home.store);
+        let host = Arc::new(Host { shared, run, reuse });
+        self.shared.tasks.spawn("policy", async move {
+            let shared = Arc::clone(&host.shared);
+            let mut policy = policy;
+            while let Some(first) = told.recv().await {
+                let mut roster = first.roster;
+                let mut events = vec![first.event];
+                while let Ok(next) = told.try_recv() {
+                    roster = next.roster;
+                    events.push(next.event);
+                }
+                let host = Arc::clone(&host);
+                let work = shared.tasks.blocking(move || {
+                    let step = host.step(policy.as_mut(), events, &roster);
+                    (policy, step)
+                });
+                let Ok((back, step)) = work.await else { return };
+                policy = back;
+                let notice = Notice::Policy { run, step };
+                if shared.notices.send(notice).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Host {
+    fn step(&self, policy: &mut dyn Policy, events: Vec<Event>, roster: &Roster) -> PolicyStep {
+        let mut trouble = None;
+        let kept = |commands: &[Command]| {
+            self.shared.keeping.provided(self.run, commands);
+            let kept = provide(&self.shared.home.store, commands);
+            trouble = kept.err().map(|error| chain(&error));
+            trouble.is_none()
+        };
+        let said = converse(policy, events, kept, |command| self.answer(command, roster));
+        PolicyStep {
+            said,
+            view: policy.view(),
+            settled: policy.is_settled(),
+            may_do_nothing: policy.may_do_nothing(),
+            trouble,
+        }
+    }
+
+    /// What claims say of a wish, if that can be used.
+    fn answer(&self, command: &Command, roster: &Roster) -> Option<Outcome> {
+        let Command::Want { action, .. } = command else {
+            return None;
+        };
+        // The driver says why an action is none.
+        let key = action.key().ok()?;
+        // What is found whole from here on stays until the run itself keeps it.
+        let _held = self.shared.home.store.hold();
+        let keeping = &self.shared.keeping;
+        keeping.wanted(self.run, action);
+        let outcome = Scales::new(&self.shared, roster).claimed(key, action, self.reuse)?;
+        keeping.got(self.run, &outcome);
+        Some(outcome)
+    }
+}
+
+/// Tells a policy these events, and of each wish that is answered at once, until it has heard all.
+/// What it says is `kept` before any wish is answered; if it cannot be, the talk ends.
+fn converse(
+    policy: &mut dyn Policy,
+    mut events: Vec<Event>,
+    mut kept: impl FnMut(&[Command]) -> bool,
+    mut answer: impl FnMut(&Command) -> Option<Outcome>,
+) -> Vec<Said> {
+    let mut said: Vec<Said> = Vec::new();
+    let mut answers = 0;
+    while !events.is_empty() {
+        let mut commands = Vec::new();
+        for event in events.drain(..) {
+            policy.handle(event, &mut commands);
+        }
+        if !kept(&commands) {
+            break;
+        }
+        // What was wished and given up in one breath is not looked for.
+        let dropped: BTreeSet<WantId> = commands.iter().filter_map(unwanted).collect();
+        for command in commands {
+            let mut found = None;
+            if let Command::Want { id, .. } = &command
+                && answers < ANSWERS_MAX
+                && !dropped.contains(id)
+                && let Some(outcome) = answer(&command)
+            {
+                answers += 1;
+                let state = WantState::Done(outcome.clone());
+                events.push(Event::Want { id: *id, state });
+                found = Some(outcome);
+            }
+            said.push(Said {
+                command,
+                answer: found,
+            });
+        }
+    }
+    said
+}
+
+fn unwanted(command: &Command) -> Option<WantId> {
+    match command {
+        Command::Unwant(id) => Some(*id),
+        _ => None,
+    }
+}
+
+/// Keeps the small trees that a policy makes, all of them for one wait for the disk.
+fn provide(store: &Store, commands: &[Command]) -> Result<(), StoreError> {
+    let mut batch = store.batch();
+    let mut any = false;
+    for command in commands {
+        let Command::Provide { tree, blobs } = command else {
+            continue;
+        };
+        let (id, _) = tree.seal()?;
+        if store.missing(id)?.is_empty() {
+            continue;
+        }
+        any = true;
+        for blob in blobs {
+            batch.put_blob(blob)?;
+        }
+        batch.put_tree(tree)?;
+    }
+    if any { batch.commit() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;
