@@ -96,6 +96,10 @@ pub struct Kept {
     pub objects: u64,
     /// Layers that can be mounted.
     pub layers: u64,
+    /// Packs, the cold form.
+    pub packs: u64,
+    /// Bytes of the packs, which are besides those of the blobs.
+    pub pack_bytes: u64,
     /// Claims.
     pub claims: u64,
     /// Pins.
@@ -208,7 +212,10 @@ fn stat(store: &Store) -> Result<Kept, StoreError> {
         ..
     } = store.stat()?;
     let disk = store.disk()?;
+    let packs = store.packs()?;
     Ok(Kept {
+        packs: packs.len() as u64,
+        pack_bytes: packs.iter().map(|(_, facts)| facts.bytes).sum(),
         blobs,
         bytes,
         objects,

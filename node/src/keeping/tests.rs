@@ -204,3 +204,16 @@ fn a_store_is_brought_down_to_what_is_asked() {
     };
     assert_eq!((rows.len(), rows[0].words.as_str()), (1, "young"));
 }
+
+#[test]
+fn packs_are_counted_with_their_bytes() {
+    let (_dir, store) = new_store();
+    let tree = sample(&store);
+    let frozen = store
+        .freeze(&[tree], caravan_store::PackOptions::cold(1))
+        .expect("frozen");
+    let StoreTold::Stat(kept) = told(&store, &StoreAsk::Stat) else {
+        panic!("how much is kept");
+    };
+    assert_eq!((kept.packs, kept.pack_bytes), (1, frozen.bytes));
+}

@@ -17,6 +17,7 @@ pub(super) fn stat(kept: &Kept) {
         kept.layers,
         kept.claims
     );
+    say!("cold     {} packs, {}", kept.packs, bytes(kept.pack_bytes));
     say!(
         "kept     {} pins; {} things are pinned or in use",
         kept.pins,
