@@ -164,6 +164,10 @@ fn a_person_who_goes_away_ends_the_import() {
     let mut blobs = Blobs::default();
     let error = import(&source, &options, &mut blobs, &mut Gone(0)).expect_err("gone");
     assert!(chain(&error).contains("given up"), "{}", chain(&error));
-    let done = import(&source, &options, &mut blobs, &mut Unobserved);
-    assert!(done.is_ok());
+    let done = import(&source, &options, &mut blobs, &mut Unobserved).expect("nobody went away");
+    let again = import(&source, &options, &mut Blobs::default(), &mut Unobserved).expect("good");
+    assert_eq!(
+        done.tree.seal().expect("small").0,
+        again.tree.seal().expect("small").0
+    );
 }
