@@ -155,7 +155,14 @@ impl Builder {
                     () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
                 }
             }
-            Work::Copy(copy) => self.copy(copy).await,
+            Work::Copy(copy) => {
+                // What is under way ends by itself, within the bounds of a tree, and leaves a layer
+                // that nobody names or nothing.
+                tokio::select! {
+                    built = self.copy(copy) => built,
+                    () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
+                }
+            }
             Work::Run(run) => self.run((action, run), name, secrets, cancel).await,
         }
     }

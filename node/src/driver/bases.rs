@@ -22,11 +22,26 @@ use crate::{
 
 /// The bases pinned in a node's store, by name.
 pub(crate) fn pinned(home: &Home) -> Vec<Base> {
-    let records = home.store.records("base").unwrap_or_default();
-    records
-        .iter()
-        .filter_map(|(name, _)| home.load("base", name).ok().flatten())
-        .collect()
+    let records = match home.store.records("base") {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::warn!(%error, "could not read which bases are pinned");
+            return Vec::new();
+        }
+    };
+    let load = |name: &str| match home.load("base", name) {
+        Ok(base) => base,
+        Err(error) => {
+            let why = chain(&error);
+            tracing::warn!(
+                base = name,
+                why,
+                "an older version kept this base; import it again"
+            );
+            None
+        }
+    };
+    records.iter().filter_map(|(name, _)| load(name)).collect()
 }
 
 impl Driver {
