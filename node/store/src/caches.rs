@@ -239,6 +239,8 @@ impl LentCache {
                 return Ok(Released::Emptied { why });
             }
         };
+        // A power cut must not leave a layer under its name with files that never reached the disk.
+        rustix::fs::syncfs(&cache).doing(|| self.loan.what("write to the disk"))?;
         rustix::fs::renameat_with(
             rustix::fs::CWD,
             &staged,

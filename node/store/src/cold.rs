@@ -327,9 +327,16 @@ impl Elsewhere for Packs<'_> {
 
 impl Others for Packs<'_> {
     fn unit(&self, pack: PackId, unit: BlobId) -> caravan_pack::Result<Vec<u8>> {
-        let open = files::open(self.0, pack).map_err(|error| PackError::Other {
-            pack,
-            source: Box::new(error),
+        let open = files::open(self.0, pack).map_err(|error| match error {
+            // Only what is gone or damaged is lost; trouble of the moment is not.
+            error @ (StoreError::NoBlob { .. } | StoreError::Pack { .. }) => PackError::Other {
+                pack,
+                source: Box::new(error),
+            },
+            error => PackError::Io {
+                doing: "open a pack that another leans on",
+                source: io::Error::other(error),
+            },
         })?;
         open.read(unit, caravan_pack::limits::UNIT_BYTES_MAX.into(), &Alone)
     }

@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{MutexGuard, PoisonError},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use caravan_protocol::{
@@ -147,7 +147,24 @@ fn sync(inner: &Inner, new: &[NewObject], staged: Option<&Staged<'_>>) -> Result
 }
 
 fn sync_all(inner: &Inner) -> Result<()> {
-    rustix::fs::syncfs(inner.home.work()).doing(|| "write new files to the disk".to_owned())
+    let synced = rustix::fs::syncfs(inner.home.work());
+    if synced == Err(Errno::IO) {
+        // Told once for all that was waiting, whoever wrote it: no commit can rely on it from here.
+        inner.is_sick.store(true, Ordering::SeqCst);
+    }
+    synced.doing(|| "write new files to the disk".to_owned())
+}
+
+/// An error once the disk has lost bytes that it had taken.
+fn is_well(inner: &Inner) -> Result<()> {
+    if !inner.is_sick.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    Err(Errno::IO).doing(|| {
+        "keep anything more: the disk failed to write earlier bytes; look at it, then start the node \
+         anew and run `caravan store check`"
+            .to_owned()
+    })
 }
 
 /// Makes durable where files and a layer are now.
@@ -215,6 +232,7 @@ fn place_and_index(
     crash::point();
     settle(inner, unsynced, &touched, staged.filter(|_| placed.layer))?;
     crash::point();
+    is_well(inner)?;
     inner.index.apply(&change)
 }
 

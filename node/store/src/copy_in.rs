@@ -80,7 +80,10 @@ impl Store {
         }
         let ingested = self.keep_listing(entries, &mut new, &mut temps)?;
         drop(temps);
-        seen::note(&self.inner, &fresh, now_s)?;
+        if let Err(error) = seen::note(&self.inner, &fresh, now_s) {
+            // Only saves reading the files again.
+            tracing::debug!(%error, "could not note which files were copied in");
+        }
         Ok(ingested)
     }
 

@@ -187,7 +187,7 @@ impl<'a> Sharing<'a> {
                     }
                     continue;
                 };
-                if objects.has(&key)? {
+                if objects.has(&key)? && has_length(&inner, &key, size)? {
                     let from = (inner.home.objects(), key.path().into_bytes());
                     if replace(&inner, (from.0, &from.1), &mut parents, &entry.path)? {
                         continue;
@@ -253,6 +253,17 @@ impl<'a> Sharing<'a> {
         self.add(Key::plain(blob), size, Source::Work(temp.name().to_owned()));
         self.temps.push(temp);
         Ok(())
+    }
+}
+
+/// Whether the store's file of an object is there with its length: one that was cut short must not
+/// take the place of what has just been hashed.
+fn has_length(inner: &Inner, key: &Key, size: u64) -> Result<bool> {
+    let path = key.path();
+    match rustix::fs::statat(inner.home.objects(), &path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(u64::try_from(stat.st_size).is_ok_and(|found| found == size)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error).doing(|| format!("look at objects/{path}")),
     }
 }
 

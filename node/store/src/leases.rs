@@ -19,7 +19,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use caravan_protocol::ids::{BlobId, TreeId};
@@ -28,10 +28,10 @@ use crate::{object::Key, store::Store};
 
 /// How long a collection waits at a time for changes that began before it.
 const LOOK: Duration = Duration::from_millis(100);
-/// How many such times: changes of the store are short, so that is long.
-const LOOKS_MAX: u32 = 1200;
-/// How many when it has ended: then only memory is at stake.
-const LAST_LOOKS_MAX: u32 = 50;
+/// How long in all: changes of the store are short, so that is long.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long when it has ended: then only memory is at stake.
+const LAST_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The guards of one store.
 #[derive(Default)]
@@ -231,14 +231,15 @@ impl Guards {
         state.sweep.get_or_insert_default();
         self.sweeping.store(true, Ordering::SeqCst);
         drop(state);
-        self.wait(stop, LOOKS_MAX)
+        self.wait(stop, WAIT_MAX)
     }
 
     /// Waits for the changes that began before now.
-    fn wait(&self, stop: &mut dyn FnMut() -> bool, looks_max: u32) -> bool {
+    fn wait(&self, stop: &mut dyn FnMut() -> bool, longest: Duration) -> bool {
         let mut state = self.lock();
         let now = state.next();
-        for _ in 0..looks_max {
+        let began = Instant::now();
+        while began.elapsed() < longest {
             if state.flights.first().is_none_or(|first| *first > now) {
                 return true;
             }
@@ -287,7 +288,7 @@ impl Guards {
     pub(crate) fn end_sweep(&self) {
         let removed = |sweep: &Sweep| !sweep.gone.is_empty();
         let removed = self.lock().sweep.as_ref().is_some_and(removed);
-        if !removed || self.wait(&mut || false, LAST_LOOKS_MAX) {
+        if !removed || self.wait(&mut || false, LAST_WAIT_MAX) {
             let mut state = self.lock();
             state.sweep = None;
             self.sweeping.store(false, Ordering::SeqCst);

@@ -307,7 +307,7 @@ impl LogWriter {
         self.hasher.update(&table);
         let blob = BlobId::from_bytes(*self.hasher.finalize().as_bytes());
         let _flight = self.store.inner.guards.flight();
-        if !self.store.has_blob(blob)? {
+        if blobs::find(&self.store.inner, blob)?.is_none() {
             let what = || format!("write log {}", self.growing.name);
             self.growing.file.write_all_at(&table, at).doing(what)?;
             crate::crash::point();

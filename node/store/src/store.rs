@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use caravan_protocol::ids::TreeId;
@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     /// Held while files enter or leave `objects/` and `layers/` together with the index.
     pub(crate) commit: Mutex<()>,
     pub(crate) whole: Whole,
+    /// The disk has failed to take bytes, and says so once: nobody knows whose they were.
+    pub(crate) is_sick: AtomicBool,
     pub(crate) guards: Arc<Guards>,
     pub(crate) notes: Notes,
     pub(crate) images: Images,
@@ -129,6 +131,7 @@ impl Store {
                 logs: logs::Live::default(),
                 commit: Mutex::new(()),
                 whole: Whole::new(&guards),
+                is_sick: AtomicBool::new(false),
                 guards,
                 notes: Notes::default(),
                 images: Images::open(home.dir())?,

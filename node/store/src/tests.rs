@@ -23,6 +23,7 @@ mod cold_crashes;
 mod collecting;
 mod copying;
 mod crashes;
+mod damage;
 mod exporting;
 mod full;
 mod hostile;

@@ -97,6 +97,12 @@ impl Store {
             words: clean(words),
         };
         let mut notes = self.inner.notes.lock();
+        if notes.len() >= 2 * NOTES_MAX && !notes.contains_key(&blob) {
+            // None could be written for long: say why instead of gathering more.
+            drop(notes);
+            self.flush_notes()?;
+            notes = self.inner.notes.lock();
+        }
         match notes.get_mut(&blob) {
             Some(known) => merge(known, note),
             None => {
@@ -110,11 +116,12 @@ impl Store {
 
     /// Writes the notes down. Called now and then, and by a collection before it looks.
     pub fn flush_notes(&self) -> Result<()> {
-        let notes = std::mem::take(&mut *self.inner.notes.lock());
+        // They count in memory until they are written: the disk may be full now and not later.
+        let notes = self.inner.notes.lock().clone();
         if notes.is_empty() {
             return Ok(());
         }
-        let written = self.inner.index.write(|txn| {
+        self.inner.index.write(|txn| {
             let mut uses = txn.open_table(USES)?;
             for (blob, note) in &notes {
                 let mut row = note.clone();
@@ -127,15 +134,14 @@ impl Store {
                 uses.insert(blob.as_bytes().as_slice(), bytes.as_slice())?;
             }
             Ok(())
-        });
-        if written.is_err() {
-            // They are still true; the disk may be full now and not later.
-            let mut waiting = self.inner.notes.lock();
-            for (blob, note) in notes {
-                waiting.entry(blob).or_insert(note);
+        })?;
+        let mut waiting = self.inner.notes.lock();
+        for (blob, note) in notes {
+            if waiting.get(&blob) == Some(&note) {
+                waiting.remove(&blob);
             }
         }
-        written
+        Ok(())
     }
 
     /// What is known of the use of a tree or blob.
@@ -162,9 +168,11 @@ impl Store {
             .read(|txn| Ok(!txn.open_table(USES)?.is_empty()?))
     }
 
-    /// All that are written down, in order of their ids.
+    /// All that are noted, written down or not, in order of their ids.
     pub(crate) fn uses(&self) -> Result<BTreeMap<BlobId, Use>> {
-        self.inner.index.read(|txn| {
+        // First those in memory: none is missed when they are being written just now.
+        let notes = self.inner.notes.lock().clone();
+        let mut all = self.inner.index.read(|txn| {
             let uses = txn.open_table(USES)?;
             let mut all = BTreeMap::new();
             for row in uses.iter()? {
@@ -174,7 +182,16 @@ impl Store {
                 }
             }
             Ok(all)
-        })
+        })?;
+        for (blob, note) in notes {
+            match all.get_mut(&blob) {
+                Some(known) => merge(known, note),
+                None => {
+                    all.insert(blob, note);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 

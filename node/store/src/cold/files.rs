@@ -171,12 +171,17 @@ pub(super) fn open(inner: &Inner, id: PackId) -> Result<OpenPack> {
 /// Out of the index first, then its file.
 fn forget(inner: &Inner, id: PackId) -> Result<()> {
     let guard = commit::lock(inner);
+    let forgotten = forget_locked(inner, id);
+    drop(guard);
+    forgotten
+}
+
+/// The same for who keeps other commits out.
+fn forget_locked(inner: &Inner, id: PackId) -> Result<()> {
     table::forget(inner, id)?;
     inner.cold.remove(id);
     crash::point();
-    let removed = unlink(inner, &id.to_string());
-    drop(guard);
-    removed
+    unlink(inner, &id.to_string())
 }
 
 fn unlink(inner: &Inner, name: &str) -> Result<()> {
@@ -190,6 +195,8 @@ fn unlink(inner: &Inner, name: &str) -> Result<()> {
 
 /// Removes a pack on which no other leans.
 pub(super) fn remove(inner: &Inner, id: PackId) -> Result<()> {
+    // Until it is gone no pack that leans on it can come.
+    let _guard = commit::lock(inner);
     let all = table::all(inner)?;
     if !all.iter().any(|(known, _)| *known == id) {
         return Err(StoreError::NoBlob { blob: id.blob() });
@@ -200,7 +207,7 @@ pub(super) fn remove(inner: &Inner, id: PackId) -> Result<()> {
     {
         return Err(StoreError::Leaned { pack: id.blob() });
     }
-    forget(inner, id)
+    forget_locked(inner, id)
 }
 
 /// Files under `packs/` that the index does not name.

@@ -14,7 +14,7 @@ use caravan_protocol::{
 
 use super::{Stage, Tell};
 use crate::{
-    error::{Doing, Result},
+    error::{Doing, Result, StoreError},
     limits::SWEEP_MAX,
     store::Store,
     uses::Used,
@@ -101,7 +101,16 @@ pub(super) fn census(store: &Store, tell: &mut Tell<'_>) -> Result<Option<(Censu
         if !tell(Stage::Marking, at as u64, total) {
             return Ok(None);
         }
-        for (blob, _) in members(store, unit.id, unit.kind)? {
+        let members = members(store, unit.id, unit.kind)?;
+        if unit.guarded && unit.kind == Used::Tree && is_blind(store, unit.id)? {
+            return Err(StoreError::Damaged {
+                what: format!("the listing of tree {}", TreeId::from(unit.id)),
+                reason: "what is pinned or in use cannot be told from rubbish without it; \
+                         run `caravan store check --heal` first"
+                    .to_owned(),
+            });
+        }
+        for (blob, _) in members {
             census.add(blob);
         }
     }
@@ -169,7 +178,13 @@ pub(super) fn members(store: &Store, id: BlobId, kind: Used) -> Result<Vec<(Blob
     let mut members: Vec<(BlobId, u64)> = first.into_iter().collect();
     let tree = match kind {
         // Of a frozen tree only a pack may have the listing.
-        Used::Tree if own.is_empty() => store.tree(id.into()).ok(),
+        Used::Tree if own.is_empty() => match store.tree(id.into()) {
+            Ok(tree) => Some(tree),
+            Err(StoreError::NoBlob { .. } | StoreError::Damaged { .. } | StoreError::Tree(_)) => {
+                None
+            }
+            Err(error) => return Err(error),
+        },
         Used::Tree => listing(store, id)?,
         Used::Log | Used::Blob => None,
     };
@@ -179,6 +194,11 @@ pub(super) fn members(store: &Store, id: BlobId, kind: Used) -> Result<Vec<(Blob
         members.dedup_by_key(|(blob, _)| *blob);
     }
     Ok(members)
+}
+
+/// Whether the index names the listing of a tree, and nothing that can be read is behind it.
+fn is_blind(store: &Store, id: BlobId) -> Result<bool> {
+    Ok(!store.inner.index.named(id)?.is_empty() && listing(store, id)?.is_none())
 }
 
 /// The tree whose encoding this blob is, if it is one and is here undamaged.
