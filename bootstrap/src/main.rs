@@ -24,6 +24,9 @@ mod show;
 fn main() -> ExitCode {
     // The sandbox helper is this same program; it must not have a single thread more.
     caravan_node::run_as_helper_if_asked();
+    if let Err(error) = caravan_node::never_dump() {
+        eprintln!("caravan: a crash of this process could leave its memory on the disk: {error}");
+    }
     let cli = cli::Cli::parse();
     init_logs(cli.verbose);
     match commands::run(cli) {

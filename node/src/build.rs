@@ -17,6 +17,7 @@ use caravan_protocol::{
 };
 use caravan_sandbox::{Killer, Sandbox};
 use caravan_store::{Caches, Store};
+pub(crate) use redact::Redactor;
 pub(crate) use secrets::Secrets;
 use step::Step;
 use tokio_util::sync::CancellationToken;
@@ -155,14 +156,7 @@ impl Builder {
                     () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
                 }
             }
-            Work::Copy(copy) => {
-                // What is under way ends by itself, within the bounds of a tree, and leaves a layer
-                // that nobody names or nothing.
-                tokio::select! {
-                    built = self.copy(copy) => built,
-                    () = cancel.cancelled() => Built::infra("the attempt was cancelled"),
-                }
-            }
+            Work::Copy(copy) => self.copy(copy, cancel).await,
             Work::Run(run) => self.run((action, run), name, secrets, cancel).await,
         }
     }
@@ -184,10 +178,12 @@ impl Builder {
         }
     }
 
-    async fn copy(&self, copy: &Copy) -> Built {
+    async fn copy(&self, copy: &Copy, cancel: &CancellationToken) -> Built {
         let started = Instant::now();
-        let (store, copy) = (self.store.clone(), copy.clone());
-        let copied = tokio::task::spawn_blocking(move || copied::layer(&store, &copy)).await;
+        let (store, copy, stop) = (self.store.clone(), copy.clone(), cancel.clone());
+        let work = move || copied::layer(&store, &copy, &|| stop.is_cancelled());
+        // Waited for even when it is cancelled: one slot, one work.
+        let copied = tokio::task::spawn_blocking(work).await;
         let wall_ms = elapsed_ms(started);
         match copied {
             Ok(Ok(tree)) => Built {
@@ -198,6 +194,7 @@ impl Builder {
                 ..Built::infra("")
             },
             Ok(Err(copied::CopyError::Store(error))) => Built::infra(chain(&error)),
+            Ok(Err(copied::CopyError::Stopped)) => Built::infra("the attempt was cancelled"),
             Ok(Err(refused)) => Built {
                 verdict: Verdict::Fail,
                 wall_ms,

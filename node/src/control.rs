@@ -9,6 +9,7 @@ use caravan_protocol::{
     view::{RunView, Snapshot},
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 pub mod client;
 mod log;
@@ -113,6 +114,12 @@ pub struct SecretValue {
 
 /// Largest secret, bytes.
 pub const SECRET_BYTES_MAX: usize = 512 * 1024;
+
+impl Drop for SecretValue {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
 
 impl std::fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -16,7 +16,7 @@ mod gateway;
 mod node;
 
 /// What `main` needs of the sandbox, before any thread exists.
-pub use caravan_sandbox::{Error as SandboxError, Launcher, run_as_helper_if_asked};
+pub use caravan_sandbox::{Error as SandboxError, Launcher, never_dump, run_as_helper_if_asked};
 pub use config::Config;
 pub use driver::{Handle, Refusal};
 pub use node::{Node, NodeError};

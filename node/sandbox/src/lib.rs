@@ -37,6 +37,7 @@ mod supervisor;
 mod sys;
 mod wire;
 
+pub use cell::privileges::never_dump;
 pub use fake::{End, FakeSandbox, Script};
 pub use helper::{HELPER_ARG, helper_main, run_as_helper_if_asked};
 pub use launcher::Launcher;

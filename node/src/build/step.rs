@@ -32,6 +32,8 @@ use super::{
 
 /// Free room below which a failed step proves nothing, bytes.
 const ROOM_LEAST_BYTES: u64 = 64 * 1024 * 1024;
+/// Free room below which a step that says that the disk is full is believed, bytes.
+const ROOM_DOUBT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Most open files of a step.
 const OPEN_FILES_MAX: u64 = 16_384;
 
@@ -213,12 +215,12 @@ impl Step<'_> {
     fn hosts_fault(&self, ended: &Ended) -> Option<String> {
         let full =
             || "the disk that holds the store is full; make room and run it again".to_owned();
-        // A step may have made room again as it cleaned up: its own words tell.
-        if ended.tail.contains("No space left on device") {
-            return Some(full());
-        }
         let disk = rustix::fs::statvfs(self.builder.store.dir()).ok()?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_LEAST_BYTES {
+        let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // A step may have made some room again as it cleaned up. Its words alone prove nothing: it can
+        // print what it likes, and a small file system of its own can be full too.
+        let says_so = ended.tail.contains("No space left on device");
+        if room < ROOM_LEAST_BYTES || (says_so && room < ROOM_DOUBT_BYTES) {
             return Some(full());
         }
         let killed = ended.exit.status == Status::Signal(9) && ended.exit.limit.is_none();

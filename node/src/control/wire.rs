@@ -5,13 +5,15 @@ use std::io;
 use caravan_protocol::codec;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// Largest frame, bytes: a snapshot of many runs fits.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Writes one frame.
 pub async fn write(to: &mut (impl AsyncWrite + Unpin), value: &impl Serialize) -> io::Result<()> {
-    let bytes = codec::encode::<FRAME_BYTES_MAX>(value).map_err(io::Error::other)?;
+    // It may hold a secret.
+    let bytes = Zeroizing::new(codec::encode::<FRAME_BYTES_MAX>(value).map_err(io::Error::other)?);
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     to.write_all(&length.to_le_bytes()).await?;
     to.write_all(&bytes).await?;
@@ -34,7 +36,7 @@ pub async fn read<T: DeserializeOwned>(
         )));
     }
     // Grown as bytes arrive: a length alone allocates nothing.
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     from.take(length as u64).read_to_end(&mut bytes).await?;
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

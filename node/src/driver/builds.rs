@@ -9,7 +9,7 @@ use caravan_protocol::{
     ids::{BlobId, NodeId, RunId, TreeId},
     limits::PATH_BYTES_MAX,
     policy::{Event, Found, Params, SpecHead, Watched},
-    spec::{Image, Spec},
+    spec::{Image, Op, Spec},
     tree::Kind,
     view::State,
 };
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Driver, Handle, Notice, Shared, bases, runs::Opening, weigh::Reuse};
 use crate::{
-    build::chain,
+    build::{Redactor, chain},
     control::{BuildRequest, Reply, SECRET_BYTES_MAX, SecretValue},
 };
 
@@ -146,6 +146,20 @@ fn check_secrets(spec: &Spec, values: &mut Vec<SecretValue>) -> Result<(), Refus
             let text =
                 format!("take the secret {id:?}: it is longer than {SECRET_BYTES_MAX} bytes");
             return Err(Refusal::Asked(text));
+        }
+    }
+    // What could not be kept out of a log is known before anything runs.
+    for op in spec.builds().into_iter().flat_map(Spec::ops) {
+        let Op::Run(run) = op else { continue };
+        let named = values.iter().filter(|value| {
+            let is_named = run.secrets.iter().any(|secret| secret.id == value.id);
+            is_named && !value.value.is_empty()
+        });
+        let named: Vec<(&str, &[u8])> = named
+            .map(|value| (value.id.as_str(), value.value.as_slice()))
+            .collect();
+        if let Err(why) = Redactor::new(&named) {
+            return Err(Refusal::Asked(why.to_string()));
         }
     }
     Ok(())

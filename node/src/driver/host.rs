@@ -11,11 +11,12 @@ use caravan_protocol::{
     policy::{Command, Event, Outcome, Policy, WantId, WantState},
     view::PolicyView,
 };
-use caravan_store::{Store, StoreError};
+use caravan_store::{FULL_WORDS, Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::{
     Driver, Notice, Shared,
+    keeping::make_room,
     weigh::{Reuse, Scales},
 };
 use crate::build::chain;
@@ -84,8 +85,32 @@ impl Driver {
                     let step = host.step(policy.as_mut(), events, &roster);
                     (policy, step)
                 });
-                let Ok((back, step)) = work.await else { return };
+                let (back, step) = match work.await {
+                    Ok(told) => told,
+                    Err(died) if died.is_panic() => {
+                        let trouble = "its policy died, which is a fault of this program; the \
+                                       node's own log has the words";
+                        let notice = Notice::Policy {
+                            run,
+                            step: PolicyStep {
+                                said: Vec::new(),
+                                view: PolicyView::default(),
+                                settled: false,
+                                may_do_nothing: false,
+                                trouble: Some(trouble.to_owned()),
+                            },
+                        };
+                        let _ = shared.notices.send(notice).await;
+                        return;
+                    }
+                    // The node stops.
+                    Err(_) => return,
+                };
                 policy = back;
+                let is_full = |words: &String| words.contains(FULL_WORDS);
+                if step.trouble.as_ref().is_some_and(is_full) {
+                    make_room(&shared, true).await;
+                }
                 let notice = Notice::Policy { run, step };
                 if shared.notices.send(notice).await.is_err() {
                     return;

@@ -154,7 +154,7 @@ pub(crate) async fn check_built(shared: &Arc<Shared>, attempt: AttemptId, built:
 
 /// Collects down to the low water mark, if the high one is reached or `now`. One at a time: whoever
 /// waited for another's collection looks again whether it was enough.
-async fn make_room(shared: &Arc<Shared>, now: bool) {
+pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
     let before = shared.home.store.disk().ok();
     let _one = shared.keeping.collecting.lock().await;
     let store = shared.home.store.clone();

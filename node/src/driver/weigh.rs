@@ -20,6 +20,7 @@ use caravan_protocol::{
 use caravan_store::Store;
 
 use super::Shared;
+use crate::build::chain;
 
 /// Claims that are remembered as opened; when there are more, all are forgotten.
 const OPENED_MAX: usize = 4096;
@@ -121,7 +122,11 @@ impl<'a> Scales<'a> {
 
     /// Claims about an action by members, past or present, whose results are here.
     fn kept(&self, key: ActionKey) -> Vec<(Vouched, BlobId)> {
-        let claims = self.store.claims(key).unwrap_or_default();
+        let claims = self.store.claims(key).unwrap_or_else(|error| {
+            let (key, error) = (key.fmt_short(), chain(&error));
+            tracing::warn!(%key, error, "could not read the claims about an action; it is done anew");
+            Vec::new()
+        });
         let open = |signed: &Signed<Claim>| {
             let cert = self.roster.vouches(signed.signer())?.clone();
             let claim = self.opened.open(signed, self.roster.mesh())?;

@@ -89,8 +89,9 @@ pub(super) fn bound_process(limits: &Limits, unguarded: Unguarded) -> io::Result
     Ok(())
 }
 
-/// For this process and all that come from it: what they have in memory never gets to a disk.
-pub(crate) fn never_dump() -> io::Result<()> {
+/// For this process and all that come from it: what they have in memory never gets to a disk. Not
+/// by a limit of 0, which does not stop a program that dumps are piped into.
+pub fn never_dump() -> io::Result<()> {
     lower(Resource::Core, CORE_BYTES)
 }
 

@@ -344,7 +344,8 @@ fn a_copy_is_what_a_plain_copy_of_the_mounted_layers_would_be() {
             }
             // By way of the store it is the same.
             if number == 0 {
-                let kept = layer(&stack.store, &copy).map(|tree| stack.store.tree(tree).unwrap());
+                let kept = layer(&stack.store, &copy, &|| false)
+                    .map(|tree| stack.store.tree(tree).unwrap());
                 assert_eq!(kept.ok(), want, "seed {seed}: {copy:?}");
             }
         }
@@ -385,12 +386,12 @@ fn equal_content_of_different_stacks_is_one_layer() {
         exclude: Vec::new(),
         user: USER,
     };
-    let first = layer(&store, &copy(CopyFrom::Tree(one))).unwrap();
+    let first = layer(&store, &copy(CopyFrom::Tree(one)), &|| false).unwrap();
     let from = CopyFrom::Root {
         base: other,
         layers: vec![above],
     };
-    assert_eq!(layer(&store, &copy(from)).unwrap(), first);
+    assert_eq!(layer(&store, &copy(from), &|| false).unwrap(), first);
     let laid = store
         .layer(first)
         .unwrap()
@@ -416,5 +417,38 @@ fn a_source_that_the_store_lacks_is_the_store_s_trouble_and_not_a_failure() {
         exclude: Vec::new(),
         user: USER,
     };
-    assert!(matches!(layer(&store, &copy), Err(CopyError::Store(_))));
+    assert!(matches!(
+        layer(&store, &copy, &|| false),
+        Err(CopyError::Store(_))
+    ));
+}
+
+#[test]
+fn a_cancelled_copy_leaves_no_layer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let tree = Tree::of_files([]).unwrap();
+    let tree = store.put_tree(&tree, &[]).unwrap();
+    let copy = Copy {
+        from: CopyFrom::Tree(tree),
+        src: vec![".".to_owned()],
+        dst: CopyTo::Into("/a/b".to_owned()),
+        exclude: Vec::new(),
+        user: (0, 0),
+    };
+    let asked = std::cell::Cell::new(0);
+    for moment in 1..=4 {
+        asked.set(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() == moment
+        };
+        assert!(matches!(
+            layer(&store, &copy, &stop),
+            Err(CopyError::Stopped)
+        ));
+        assert_eq!(store.stat().unwrap().layers, 0, "at {moment}");
+    }
+    layer(&store, &copy, &|| false).unwrap();
+    assert_eq!(store.stat().unwrap().layers, 1);
 }

@@ -294,6 +294,13 @@ fn each_secret_has_one_value_and_others_are_forgotten() {
     let mut long = value("a");
     long.value = vec![0; crate::control::SECRET_BYTES_MAX + 1];
     check_secrets(&spec, &mut vec![long]).expect_err("too long");
+    let mut short = value("a");
+    short.value = b"abc".to_vec();
+    let error = check_secrets(&spec, &mut vec![short]).expect_err("in every log by chance");
+    assert!(error.to_string().contains("\"a\""), "{error}");
+    let mut empty = value("a");
+    empty.value.clear();
+    check_secrets(&spec, &mut vec![empty]).expect("it hides nothing");
 }
 
 #[test]
