@@ -134,6 +134,9 @@ pub(crate) struct Build {
     /// Run every step again, even one that passed
     #[arg(long)]
     pub(crate) rebuild: bool,
+    /// Write what was built as an OCI image: a directory, or an archive if it ends in .tar
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["plan", "dockerfile"])]
+    pub(crate) export: Option<PathBuf>,
     /// Print what would be done, and do nothing
     #[arg(long, conflicts_with = "dockerfile")]
     pub(crate) plan: bool,

@@ -78,8 +78,7 @@ async fn snapshot(data: &std::path::Path) -> Result<Snapshot, CliError> {
 /// The run whose id begins with `prefix`.
 fn find_run<'a>(snapshot: &'a Snapshot, prefix: &str) -> Result<&'a RunView, CliError> {
     let mut found = snapshot
-        .runs
-        .iter()
+        .runs()
         .filter(|run| run.id.to_string().starts_with(prefix));
     match (found.next(), found.next()) {
         (Some(run), None) => Ok(run),

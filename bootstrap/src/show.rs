@@ -243,7 +243,7 @@ pub(crate) fn runs(snapshot: &Snapshot) {
             run.policy.summary.clone(),
         ]
     };
-    let rows: Vec<_> = snapshot.runs.iter().map(row).collect();
+    let rows: Vec<_> = snapshot.runs().map(row).collect();
     table(
         &[
             "RUN",

@@ -2,6 +2,8 @@
 //! only its owner can open, and every connection's user is checked again. One connection carries
 //! one request and its answers, each a length-prefixed frame of the one codec.
 
+use std::sync::Arc;
+
 use caravan_protocol::{
     identity::Tier,
     ids::{NodeId, RunId, TreeId},
@@ -144,7 +146,7 @@ pub enum Reply {
     /// Everything that a reader may see.
     Snapshot(Box<Snapshot>),
     /// A run as it is now.
-    Run(Box<RunView>),
+    Run(Arc<RunView>),
     /// Bytes of a log.
     Log {
         /// The bytes.

@@ -1,7 +1,7 @@
 //! What people are shown: plain snapshots that the driver publishes and that the CLI, the gateway
 //! and JSON readers all get alike. Reading one never touches a role holder.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -225,7 +225,7 @@ pub struct Snapshot {
     /// Bases that are pinned here.
     pub bases: Vec<Base>,
     /// Runs, newest first.
-    pub runs: Vec<RunView>,
+    pub runs: Vec<Arc<RunView>>,
     /// The store.
     pub store: StoreView,
     /// Counters.
@@ -234,6 +234,13 @@ pub struct Snapshot {
     pub running: u32,
     /// Attempts that this node runs at once.
     pub slots: u32,
+}
+
+impl Snapshot {
+    /// The runs, newest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = &RunView> {
+        self.runs.iter().map(Arc::as_ref)
+    }
 }
 
 /// A role and who holds it.

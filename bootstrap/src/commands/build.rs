@@ -16,7 +16,7 @@ use caravan_protocol::{
     spec::{Dockerfile, Escape, Spec},
 };
 
-use super::node;
+use super::{image::absolute, node};
 use crate::{
     cli::{Build, EscapeArg},
     error::CliError,
@@ -43,7 +43,9 @@ pub(super) fn run(data: &Path, build: &Build) -> Result<ExitCode, CliError> {
         .map_err(|_| CliError::user(format!("use {name}: it is not UTF-8")))?;
     let request = request(build, &spec, text)?;
     let json = build.output.json;
-    node::with_one(data, |socket| follow::follow(socket, request, plan, json))
+    let export = build.export.as_deref().map(absolute).transpose()?;
+    let wanted = follow::Wanted { plan, export, json };
+    node::with_one(data, |socket| follow::follow(socket, request, wanted))
 }
 
 fn dockerfile(build: &Build, spec: &Spec) -> Result<ExitCode, CliError> {

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use caravan_node::control::{CiRequest, Reply, Request, client::Call};
@@ -59,7 +60,7 @@ async fn follow(socket: PathBuf, request: CiRequest, json: bool) -> Result<ExitC
     let call = Call::start(&socket, &Request::Ci(request)).await;
     let mut call = call.map_err(|error| CliError::node(&error))?;
     let mut progress = Progress::new(!json);
-    let mut last: Option<RunView> = None;
+    let mut last: Option<Arc<RunView>> = None;
     loop {
         let reply = tokio::select! {
             reply = call.next() => reply.map_err(|error| CliError::node(&error))?,
@@ -73,7 +74,7 @@ async fn follow(socket: PathBuf, request: CiRequest, json: bool) -> Result<ExitC
         match reply {
             Some(Reply::Run(run)) => {
                 progress.update(&run);
-                last = Some(*run);
+                last = Some(run);
             }
             Some(Reply::Error(text)) => {
                 return Err(CliError::new(Kind::Node, format!("run: {text}")));
@@ -87,7 +88,7 @@ async fn follow(socket: PathBuf, request: CiRequest, json: bool) -> Result<ExitC
         return Err(unexpected());
     };
     if json {
-        print_json(&run)?;
+        print_json(&*run)?;
     } else {
         show::verdict(&run);
     }

@@ -11,7 +11,10 @@ use caravan_node::{
     images::{ImageExport, ImageImport, ImageTold},
 };
 
-use super::{base::long, block, print_json, unexpected};
+use super::{
+    base::{Long, interrupted, long},
+    print_json, unexpected,
+};
 use crate::{
     cli::{self, ImageVerb},
     error::CliError,
@@ -23,8 +26,10 @@ pub(super) fn run(data: &Path, verb: &ImageVerb) -> Result<ExitCode, CliError> {
         ImageVerb::Import(import) => (import_request(import)?, import.output.json),
         ImageVerb::Export(export) => (export_request(export)?, export.output.json),
     };
-    let Reply::ImageTold(told) = block(long(data, &request))? else {
-        return Err(unexpected());
+    let told = match long(data, &request)? {
+        Long::Done(Reply::ImageTold(told)) => told,
+        Long::Interrupted => return Ok(interrupted()),
+        Long::Done(_) => return Err(unexpected()),
     };
     if json {
         return print_json(&*told);
@@ -97,7 +102,7 @@ fn source(text: &str) -> Result<String, CliError> {
     absolute(Path::new(text))
 }
 
-fn absolute(path: &Path) -> Result<String, CliError> {
+pub(super) fn absolute(path: &Path) -> Result<String, CliError> {
     let shown = path.display();
     let whole = std::path::absolute(path)
         .map_err(|error| CliError::user(format!("find {shown}: {error}")))?;

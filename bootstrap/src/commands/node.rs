@@ -73,12 +73,9 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 /// Does something with the running node, or with one that is started inside for it.
-pub(super) fn with_one<F>(
-    data: &Path,
-    work: impl FnOnce(PathBuf) -> F,
-) -> Result<ExitCode, CliError>
+pub(super) fn with_one<F, T>(data: &Path, work: impl FnOnce(PathBuf) -> F) -> Result<T, CliError>
 where
-    F: Future<Output = Result<ExitCode, CliError>>,
+    F: Future<Output = Result<T, CliError>>,
 {
     let socket = super::socket(data);
     // Asked before anything is started: the helper of a node of our own must precede all threads.
@@ -95,9 +92,9 @@ where
         let node = Node::start(config, launcher, factories())
             .await
             .map_err(|error| CliError::node(&error))?;
-        let code = work(socket).await;
+        let done = work(socket).await;
         node.shutdown().await;
-        code
+        done
     })
 }
 

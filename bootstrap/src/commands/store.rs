@@ -14,7 +14,7 @@ use caravan_node::{
     keeping::{self, Amount, Marks, StoreAsk, StoreTold},
 };
 
-use super::{base::long, block, print_json, socket, unexpected};
+use super::{base::answered, block, print_json, socket, unexpected};
 use crate::{
     cli::{NodeRun, StoreVerb},
     config,
@@ -191,7 +191,7 @@ fn marks(data: &Path) -> Marks {
 
 fn check(data: &Path, heal: bool, json: bool) -> Result<ExitCode, CliError> {
     let checked = if is_running(data) {
-        match block(long(data, &Request::CheckStore { heal }))? {
+        match block(answered(&socket(data), &Request::CheckStore { heal }))? {
             Reply::Check(checked) => checked,
             _ => return Err(unexpected()),
         }

@@ -22,7 +22,7 @@ fn to_the_present(source: &FixedSource) {
     for seat in &mut snapshot.seats {
         seat.since = moved(seat.since);
     }
-    for run in &mut snapshot.runs {
+    for run in snapshot.runs.iter_mut().map(std::sync::Arc::make_mut) {
         run.started = moved(run.started);
         run.finished = run.finished.map(moved);
     }

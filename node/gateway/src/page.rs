@@ -39,15 +39,14 @@ impl View {
     /// The run named by an id or by an unambiguous beginning of one.
     pub(crate) fn run(&self, name: &str) -> Option<&RunView> {
         if let Ok(id) = name.parse::<RunId>() {
-            return self.snapshot.runs.iter().find(|run| run.id == id);
+            return self.snapshot.runs().find(|run| run.id == id);
         }
         if name.len() < SHORT_ID_DIGITS || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         let mut found = self
             .snapshot
-            .runs
-            .iter()
+            .runs()
             .filter(|run| run.id.to_string().starts_with(name));
         found.next().filter(|_| found.next().is_none())
     }
@@ -367,7 +366,7 @@ pub(crate) fn find_variant<'a>(run: &'a RunView, name: &str) -> Option<&'a Varia
 pub(crate) fn by_project(snapshot: &Snapshot) -> Vec<(&str, Vec<&RunView>)> {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let mut projects: Vec<(&str, Vec<&RunView>)> = Vec::new();
-    for run in &snapshot.runs {
+    for run in snapshot.runs() {
         let at = *places.entry(&run.project).or_insert_with(|| {
             projects.push((&run.project, Vec::new()));
             projects.len() - 1
@@ -381,8 +380,7 @@ pub(crate) fn by_project(snapshot: &Snapshot) -> Vec<(&str, Vec<&RunView>)> {
 pub(crate) fn of_project<'a>(snapshot: &'a Snapshot, name: &str) -> Vec<&'a RunView> {
     let mut slugs: BTreeMap<&str, bool> = BTreeMap::new();
     snapshot
-        .runs
-        .iter()
+        .runs()
         .filter(|run| {
             *slugs
                 .entry(&run.project)

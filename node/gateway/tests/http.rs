@@ -206,8 +206,7 @@ async fn json_has_what_the_snapshot_has() {
     assert_eq!(
         Some(&shown),
         snapshot
-            .runs
-            .iter()
+            .runs()
             .find(|run| run.id == sample::run_id("failed"))
     );
     let reply = server.get("/api/projects?q=hello").await;

@@ -173,7 +173,7 @@ async fn build(stream: &mut UnixStream, handle: &Handle, request: BuildRequest) 
 async fn simple(handle: &Handle, request: Request) -> Result<Reply, String> {
     Ok(match request {
         Request::Status => Reply::Snapshot(Box::new(handle.snapshot().as_ref().clone())),
-        Request::Run(id) => Reply::Run(Box::new(handle.run(id).ok_or("there is no such run")?)),
+        Request::Run(id) => Reply::Run(handle.run(id).ok_or("there is no such run")?),
         Request::Cancel(id) => handle.cancel(id).await.map(|()| Reply::Done)?,
         Request::Invite { operator, tier } => Reply::Invite(handle.invite(operator, tier).await?),
         Request::Revoke(node) => handle.revoke(node).await.map(|()| Reply::Done)?,
@@ -224,7 +224,7 @@ async fn follow_run(
             wire::write(stream, &reply).await?;
         }
         if last.as_ref() != Some(&run) {
-            wire::write(stream, &Reply::Run(Box::new(run.clone()))).await?;
+            wire::write(stream, &Reply::Run(Arc::clone(&run))).await?;
             last = Some(run);
         }
         if ended {
@@ -252,7 +252,7 @@ async fn hung_up(stream: &UnixStream) {
 }
 
 async fn find_log(handle: &Handle, run: RunId, want: WantId) -> Result<log::Found, LogError> {
-    let step = |run: RunView| run.steps.get(&want).map(|step| !step.state.is_final());
+    let step = |run: Arc<RunView>| run.steps.get(&want).map(|step| !step.state.is_final());
     // Asked first: a step that has ended by now has put its log away before.
     let open = handle.run(run).and_then(step).unwrap_or(false);
     Ok(match handle.log(run, want).await? {

@@ -245,7 +245,7 @@ impl Driver {
             let note = |(image, found): (&Image, &Found)| {
                 format!("{} is {}", image.heading(), found.base.tree)
             };
-            run.view.notes = head.images.iter().map(note).collect();
+            run.shown().notes = head.images.iter().map(note).collect();
         }
         self.tell(id, Event::Watched(Watched::Spec(head)));
     }

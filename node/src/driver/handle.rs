@@ -44,7 +44,7 @@ impl Handle {
 
     /// One run as it is now.
     #[must_use]
-    pub fn run(&self, id: RunId) -> Option<RunView> {
+    pub fn run(&self, id: RunId) -> Option<Arc<RunView>> {
         self.snapshots
             .borrow()
             .runs

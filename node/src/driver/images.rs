@@ -184,10 +184,17 @@ impl Handle {
         let tree = what.parse().map_err(|_| {
             format!("find {what:?}: it is neither a base that is here nor the id of a tree")
         })?;
+        let base = bases::pinned(&self.shared.home)
+            .into_iter()
+            .find(|base| base.tree == tree);
+        let (platform, env) = base.map_or_else(
+            || (Platform::here(), Vec::new()),
+            |base| (base.platform, base.env),
+        );
         Ok(Named {
             tree,
-            platform: Platform::here(),
-            env: Vec::new(),
+            platform,
+            env,
         })
     }
 }

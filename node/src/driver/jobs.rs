@@ -80,7 +80,7 @@ impl Driver {
         let run = self.runs.get_mut(&waiter.run)?;
         let reuse = run.reuse;
         run.wants.insert(waiter.want, key);
-        run.view
+        run.shown()
             .steps
             .insert(waiter.want, new_step(waiter.want, label, key));
         // What is found whole from here on stays until the run itself keeps it.
@@ -133,7 +133,7 @@ impl Driver {
         let Some(key) = run.wants.remove(&waiter.want) else {
             return;
         };
-        if let Some(step) = run.view.steps.get_mut(&waiter.want) {
+        if let Some(step) = run.shown().steps.get_mut(&waiter.want) {
             step.state = State::Cancelled;
         }
         let Some(job) = self.jobs.get_mut(&key) else {
@@ -160,7 +160,7 @@ impl Driver {
             if !outcome.cached
                 && let Some(run) = self.runs.get_mut(&waiter.run)
             {
-                run.view.executed += 1;
+                run.shown().executed += 1;
             }
             let done = WantState::Done(outcome.clone());
             self.move_on(*waiter, done, |step| show_done(step, outcome));
@@ -174,7 +174,7 @@ impl Driver {
         };
         let mut step = new_step(waiter.want, label, outcome.action);
         show_done(&mut step, outcome);
-        run.view.steps.insert(waiter.want, step);
+        run.shown().steps.insert(waiter.want, step);
         self.counters.cached += 1;
         self.note_hit(outcome);
     }

@@ -25,7 +25,8 @@ impl Driver {
             .values_mut()
             .filter(|run| run.view.finished.is_none())
         {
-            for (want, step) in &mut run.view.steps {
+            let view = Arc::make_mut(&mut run.view);
+            for (want, step) in &mut view.steps {
                 if step.state != State::Running {
                     run.began.remove(want);
                     continue;
@@ -59,7 +60,8 @@ impl Driver {
             }
         }
         self.count_time();
-        let mut runs: Vec<RunView> = self.runs.values().map(|run| run.view.clone()).collect();
+        let runs = self.runs.values().map(|run| Arc::clone(&run.view));
+        let mut runs: Vec<Arc<RunView>> = runs.collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.started, run.id)));
         let seats = self.membership.seats.iter().map(|seat| SeatView {
             role: seat.role.clone(),

@@ -27,7 +27,8 @@ use crate::{
 
 /// A hosted run.
 pub(crate) struct Run {
-    pub(crate) view: RunView,
+    /// Shared with the snapshots that were published; changed by [`Run::shown`].
+    pub(crate) view: Arc<RunView>,
     /// Where the policy hears; gone once the run has ended.
     pub(crate) policy: Option<mpsc::Sender<Told>>,
     pub(crate) wants: BTreeMap<WantId, ActionKey>,
@@ -57,7 +58,7 @@ impl Run {
     /// A run of which nothing is asked yet.
     fn new(view: RunView, reuse: Reuse, policy: Option<mpsc::Sender<Told>>) -> Self {
         Self {
-            view,
+            view: Arc::new(view),
             policy,
             wants: BTreeMap::new(),
             began: BTreeMap::new(),
@@ -66,6 +67,11 @@ impl Run {
             secrets: Vec::new(),
             lease: None,
         }
+    }
+
+    /// What is shown of it, to be changed: no snapshot that is out changes with it.
+    pub(crate) fn shown(&mut self) -> &mut RunView {
+        Arc::make_mut(&mut self.view)
     }
 }
 
@@ -143,10 +149,11 @@ impl Driver {
                 let Some(run) = self.runs.get_mut(&id) else {
                     return;
                 };
-                run.view.branch.clone_from(&head.branch);
-                run.view.commit.clone_from(&head.commit);
-                run.view.title.clone_from(&head.title);
-                run.view.notes.clone_from(&head.notes);
+                let view = run.shown();
+                view.branch.clone_from(&head.branch);
+                view.commit.clone_from(&head.commit);
+                view.title.clone_from(&head.title);
+                view.notes.clone_from(&head.notes);
                 let edits: Vec<Edit> = self.record(id).into_iter().collect();
                 self.keep_records(&edits);
                 self.tell(id, Event::Watched(Watched::Project(head)));
@@ -181,7 +188,7 @@ impl Driver {
         if run.policy.is_none() {
             return;
         }
-        run.view.policy = step.view;
+        run.shown().policy = step.view;
         self.changed = true;
         if let Some(trouble) = step.trouble {
             return self.end_run(id, State::Failed, Some(trouble));
@@ -251,7 +258,7 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&waiter.run) else {
             return;
         };
-        if let Some(step) = run.view.steps.get_mut(&waiter.want) {
+        if let Some(step) = run.shown().steps.get_mut(&waiter.want) {
             change(step);
         }
         if matches!(state, WantState::Done(_)) {
@@ -285,23 +292,21 @@ impl Driver {
         run.policy = None;
         run.secrets.clear();
         run.lease = None;
-        run.view.state = state;
-        run.view.message = message;
-        run.view.finished = Some(clock::stamp());
+        let view = run.shown();
+        view.state = state;
+        view.message = message;
+        view.finished = Some(clock::stamp());
         let open: Vec<WantId> = run.wants.keys().copied().collect();
         for want in open {
             self.unwant(Waiter { run: id, want });
         }
         if let Some(run) = self.runs.get_mut(&id) {
-            for step in run
-                .view
-                .steps
-                .values_mut()
-                .filter(|step| !step.state.is_final())
-            {
+            let view = run.shown();
+            let steps = view.steps.values_mut();
+            for step in steps.filter(|step| !step.state.is_final()) {
                 step.state = State::Cancelled;
             }
-            let variants = run.view.policy.variants.iter_mut();
+            let variants = view.policy.variants.iter_mut();
             for variant in variants.filter(|variant| !variant.state.is_final()) {
                 variant.state = State::Cancelled;
             }
@@ -352,7 +357,7 @@ impl Driver {
     /// The record of a run, for later lives.
     fn record(&self, id: RunId) -> Option<Edit> {
         let run = self.runs.get(&id)?;
-        match caravan_protocol::codec::encode::<RUN_BYTES_MAX>(&run.view) {
+        match caravan_protocol::codec::encode::<RUN_BYTES_MAX>(&*run.view) {
             Ok(bytes) => Some(Edit::Put {
                 kind: "run".to_owned(),
                 key: id.to_string(),

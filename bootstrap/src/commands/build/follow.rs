@@ -4,12 +4,16 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use caravan_build::{Line, Plan, Work};
-use caravan_node::control::{
-    BuildRequest, LogFrom, Reply, Request,
-    client::{Call, ClientError},
+use caravan_node::{
+    control::{
+        BuildRequest, LogFrom, Reply, Request,
+        client::{Call, ClientError},
+    },
+    images::ImageExport,
 };
 use caravan_protocol::{
     ids::TreeId,
@@ -20,7 +24,7 @@ use caravan_protocol::{
 use serde::Serialize;
 
 use super::{
-    super::{node, print_json, unexpected},
+    super::{base::answered, node, print_json, unexpected},
     printer::Printer,
 };
 use crate::error::{CliError, Kind};
@@ -49,17 +53,25 @@ struct Report<'a> {
 struct Feed<'a> {
     socket: &'a Path,
     call: Call,
-    run: Option<RunView>,
+    run: Option<Arc<RunView>>,
     images: BTreeMap<Image, (TreeId, bool)>,
     ended: bool,
+}
+
+/// What is to be shown and made of a build.
+pub(super) struct Wanted {
+    pub(super) plan: Plan,
+    /// Absolute path of an image to write.
+    pub(super) export: Option<String>,
+    pub(super) json: bool,
 }
 
 pub(super) async fn follow(
     socket: PathBuf,
     request: BuildRequest,
-    plan: Plan,
-    json: bool,
+    wanted: Wanted,
 ) -> Result<ExitCode, CliError> {
+    let Wanted { plan, export, json } = wanted;
     let call = Call::start(&socket, &Request::Build(request)).await;
     let mut feed = Feed {
         socket: &socket,
@@ -89,6 +101,15 @@ pub(super) async fn follow(
     let layers = caravan_build::stack(left);
     let result = layers.last().copied().or(base);
     let result = result.filter(|_| run.state == State::Ok);
+    if let (Some(_), Some(base), Some(to)) = (result, base, export) {
+        tokio::select! {
+            written = write_image(&socket, base, &layers, to) => written?,
+            () = node::interrupted() => {
+                eprintln!("interrupted; finished steps are kept, and no image was written");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        }
+    }
     if json {
         print_json(&Report {
             result,
@@ -100,6 +121,23 @@ pub(super) async fn follow(
         say!("Got: \"{result}\"");
     }
     Ok(verdict(&run, json))
+}
+
+/// Writes the image at the bottom with the layers above it as an image.
+async fn write_image(
+    socket: &Path,
+    base: TreeId,
+    layers: &[TreeId],
+    to: String,
+) -> Result<(), CliError> {
+    let request = Request::ExportImage(ImageExport {
+        what: base.to_string(),
+        layers: layers.to_vec(),
+        to,
+        tag: "latest".to_owned(),
+        zstd: false,
+    });
+    answered(socket, &request).await.map(drop)
 }
 
 /// The exit code of an ended run, with the words of its failure.
@@ -215,7 +253,7 @@ impl Feed<'_> {
             .await
             .map_err(|error| CliError::node(&error))?
         {
-            Some(Reply::Run(run)) => self.run = Some(*run),
+            Some(Reply::Run(run)) => self.run = Some(run),
             Some(Reply::Image { name, tree, cached }) => {
                 if let Ok(image) = Image::new(name) {
                     self.images.insert(image, (tree, cached));

@@ -33,8 +33,7 @@ fn runs<'a>(
     repo: &'a str,
 ) -> impl Iterator<Item = &'a RunView> {
     snapshot
-        .runs
-        .iter()
+        .runs()
         .filter(move |run| is_on_github(&run.project, org, repo))
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn source(words: &str) -> FixedSource {
         base.name = words.to_owned();
         base.facts = [(words.to_owned(), words.to_owned())].into();
     }
-    for run in &mut snapshot.runs {
+    for run in snapshot.runs.iter_mut().map(std::sync::Arc::make_mut) {
         run.role = words.to_owned();
         run.project = words.to_owned();
         run.branch = words.to_owned();
@@ -69,7 +69,7 @@ pub(crate) fn source(words: &str) -> FixedSource {
         }
     }
     // The first variant of the run is found by its name: make it the one with steps and trouble.
-    for run in &mut snapshot.runs {
+    for run in snapshot.runs.iter_mut().map(std::sync::Arc::make_mut) {
         let count = run.policy.variants.len();
         run.policy.variants.rotate_left(5.min(count));
     }

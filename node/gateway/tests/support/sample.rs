@@ -377,7 +377,7 @@ pub(crate) fn snapshot() -> Snapshot {
             base("debian-13", "5.4.0"),
             base("alpine-3.22", "5.3.0"),
         ],
-        runs: SHAPES.iter().map(run).collect(),
+        runs: SHAPES.iter().map(run).map(Into::into).collect(),
         store: StoreView {
             blobs: 218_934,
             bytes: 9_482_113_024,

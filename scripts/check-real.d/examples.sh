@@ -1,0 +1,117 @@
+# shellcheck shell=sh
+# The example specs of OBuilder's repository, word for word, with the results that its manual promises.
+# Their images are in a registry that this machine need not reach: others stand in under the same
+# names, made from Debian's packages. Takes minutes, and Debian's mirror.
+cargo build --quiet --locked -p caravan
+caravan() { "$PWD/target/debug/caravan" --data "$place/data" "$@"; }
+fail() {
+    echo "check-real: examples: $*" >&2
+    exit 1
+}
+# Runs the spec on standard input; its log is then in $place/log.
+built() {
+    name=$1
+    cat > "$place/$name.spec"
+    caravan build -f "$place/$name.spec" "$place/src" > "$place/log" 2>&1 || {
+        cat "$place/log" >&2
+        fail "$name was not built"
+    }
+}
+shows() { grep -qxF "$1" "$place/log" || { cat "$place/log" >&2; fail "$name does not print: $1"; }; }
+
+mkdir -p "$place/src" "$place/busybox/bin" "$place/busybox/tmp"
+cp /bin/busybox "$place/busybox/bin/"
+for tool in sh ls cat mkdir rm echo; do ln -s busybox "$place/busybox/bin/$tool"; done
+caravan node run --http none &
+node=$!
+at_end="caravan node stop > /dev/null 2>&1; wait $node"
+tries=0
+until caravan node status > /dev/null 2>&1; do
+    kill -0 "$node" || fail 'the node has ended'
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || fail 'the node does not answer'
+    sleep 0.1
+done
+
+hello=busybox@sha256:d366a4665ab44f0648d7a00ae3fae139d55e32f9712c67accd604bb55df9d05a
+empty=patricoferris/empty@sha256:b95ca2b377dd736f609f0a10d63318c9f627a817823cf416402a29bfe9202bb9
+for image in "$hello" "$empty" alpine:3.18; do
+    caravan image import "$image" "$place/busybox" > /dev/null
+done
+
+built hello << 'SPEC'
+((from busybox@sha256:d366a4665ab44f0648d7a00ae3fae139d55e32f9712c67accd604bb55df9d05a)
+ (shell /bin/sh -c)
+ (run (shell "echo hello world")))
+SPEC
+shows 'hello world'
+
+# What an earlier step deleted is gone. (The original leaves the shell to macOS.)
+built deleted << 'SPEC'
+((from patricoferris/empty@sha256:b95ca2b377dd736f609f0a10d63318c9f627a817823cf416402a29bfe9202bb9)
+ (shell /bin/sh -c)
+ (run (shell "mkdir hello"))
+ (run (shell "echo 'hello world' > ./hello/hello.txt"))
+ (run (shell "cat ./hello/hello.txt"))
+ (run (shell "rm -rf hello"))
+ (run (shell "ls")))
+SPEC
+shows 'hello world'
+! grep -qx hello "$place/log" || fail 'a deleted directory is back'
+
+# Images of opam have a switch; the user opam is in every base of ours.
+caravan base import debian-12 > /dev/null
+built opam << 'SPEC'
+((from debian-12)
+ (user (uid 1000) (gid 1000))
+ (env HOME /home/opam)
+ (workdir /home/opam)
+ (run (shell "mkdir repo && echo 'opam-version: \"2.0\"' > repo/repo \
+    && opam init --bare --no-setup --disable-sandboxing --kind=local default ./repo \
+    && opam switch create default --empty")))
+SPEC
+caravan build -f "$place/opam.spec" --export "$place/opam.tar" "$place/src" > "$place/log" 2>&1 ||
+    { cat "$place/log" >&2; fail 'no image of opam'; }
+for image in ocaml/opam:alpine-3.18-ocaml-5.0 ocaml/opam:debian; do
+    caravan image import "$image" "oci-archive:$place/opam.tar" > /dev/null
+done
+
+built stages << 'SPEC'
+((build dev
+ ((from ocaml/opam:alpine-3.18-ocaml-5.0)
+  (user (uid 1000) (gid 1000))
+  (workdir /home/opam)
+  (run (shell "echo 'print_endline {|Hello, world!|}' > main.ml"))
+  (run (shell "opam exec -- ocamlopt -ccopt -static -o hello main.ml"))))
+ (from alpine:3.18)
+ (shell /bin/sh -c)
+ (copy (from (build dev))
+  (src /home/opam/hello)
+  (dst /usr/local/bin/hello))
+ (run (shell "hello")))
+SPEC
+shows 'Hello, world!'
+
+# The second stage of example.spec: packages over the network, and a file of the first stage. The
+# first stage builds OBuilder itself from sources that no mirror of Debian has.
+caravan image export debian-12 "$place/debian.tar" > /dev/null 2>&1
+caravan image import debian:12 "oci-archive:$place/debian.tar" > /dev/null
+built second << 'SPEC'
+((build dev
+	((from ocaml/opam:debian)
+	 (workdir /src)
+	 (user (uid 1000) (gid 1000))
+	 (env HOME /home/opam)
+	 (run (shell "mkdir -p /tmp/x && cd /tmp/x && echo 'print_endline Sys.argv.(1)' > main.ml \
+	    && opam exec -- ocamlfind ocamlopt -o main.exe main.ml"))))
+ (from debian:12)
+ (run
+  (network host)
+  (shell "apt-get update && apt-get install -y libsqlite3-0 --no-install-recommends"))
+ (copy (from (build dev))
+       (src /tmp/x/main.exe)
+       (dst /usr/local/bin/obuilder))
+ (run (shell "obuilder --help")))
+SPEC
+shows '--help'
+echo 'check-real: examples: all give what the manual says'
