@@ -47,6 +47,14 @@ pub(crate) enum Verb {
     /// Look after the store of layers
     #[command(subcommand)]
     Store(StoreVerb),
+    /// Run a command with the rights that a node without root has over its own files, such as
+    /// `caravan unshare rm -r DIR` for a directory that is no longer wanted
+    #[command(hide = true)]
+    Unshare {
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -323,6 +331,29 @@ pub(crate) enum StoreVerb {
         /// Only say what would go
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put trees into packs, the cold form, and give their mountable form up; wanted again, they
+    /// thaw by themselves
+    Freeze {
+        /// The trees: ids, the first digits of them, or names of pins
+        #[arg(required_unless_present = "idle")]
+        trees: Vec<String>,
+        /// All trees that were not used for so many days
+        #[arg(long, value_name = "DAYS")]
+        idle: Option<String>,
+        /// Only say what would be frozen
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make frozen trees mountable again
+    Thaw {
+        /// The trees: ids, the first digits of them, or names of pins
+        #[arg(required = true)]
+        trees: Vec<String>,
         #[command(flatten)]
         output: Output,
     },

@@ -12,6 +12,7 @@ use crate::{
     cli::{Cli, Verb},
     config,
     error::{CliError, Kind},
+    rootless,
 };
 
 mod base;
@@ -27,6 +28,7 @@ mod store;
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let data = config::data(cli.data)?;
+    rootless::enter_if_needed(&data, &cli.verb)?;
     match cli.verb {
         Verb::Node(verb) => node::run(&data, &verb),
         Verb::Ci(ci) => ci::run(&data, &ci),
@@ -38,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Base(verb) => base::run(&data, &verb),
         Verb::Store(verb) => store::run(&data, &verb),
         Verb::Image(verb) => image::run(&data, &verb),
+        Verb::Unshare { command } => Err(rootless::unshare(&command)),
     }
 }
 
@@ -52,7 +55,7 @@ fn block<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliErr
 }
 
 /// The socket of the node in `data`.
-fn socket(data: &std::path::Path) -> PathBuf {
+pub(crate) fn socket(data: &std::path::Path) -> PathBuf {
     caravan_node::Config::new(data.to_owned()).socket()
 }
 

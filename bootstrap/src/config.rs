@@ -2,9 +2,10 @@
 
 use std::{fs, io, path::PathBuf};
 
+use caravan_egress::Upstream;
 use caravan_node::{
     Config,
-    keeping::{Amount, Marks},
+    keeping::{Amount, Idle, Marks},
 };
 use serde::Deserialize;
 
@@ -12,6 +13,10 @@ use crate::{
     cli::NodeRun,
     error::{CliError, Kind},
 };
+
+mod egress;
+mod limits;
+mod sandbox;
 
 /// Port for other nodes of a node that has joined a mesh.
 const PORT_DEFAULT: u16 = 4100;
@@ -28,22 +33,31 @@ struct File {
     archive_mirrors: Option<Vec<String>>,
     bases: Option<Vec<String>>,
     store: Option<StoreFile>,
+    egress: Option<egress::EgressFile>,
+    limits: Option<limits::LimitsFile>,
+    sandbox: Option<sandbox::SandboxFile>,
 }
 
-/// The water marks of the store.
+/// The water marks of the store, and what of it becomes cold.
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct StoreFile {
     high: Option<String>,
     low: Option<String>,
+    freeze_after: Option<String>,
 }
 
 impl StoreFile {
     fn marks(&self) -> Result<Marks, String> {
         let amount = |text: &Option<String>| text.as_deref().map(str::parse::<Amount>).transpose();
+        let freeze_after = self.freeze_after.as_deref().map(str::parse::<Idle>);
+        let freeze_after = freeze_after.transpose();
         let marks = Marks {
             high: amount(&self.high).map_err(|error| error.to_string())?,
             low: amount(&self.low).map_err(|error| error.to_string())?,
+            freeze_after: freeze_after
+                .map_err(|error| error.to_string())?
+                .unwrap_or_default(),
         };
         match (marks.high, marks.low) {
             (None, Some(_)) => Err("[store] has `low` and no `high`".to_owned()),
@@ -109,6 +123,17 @@ pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
     if let Some(store) = &file.store {
         config.store = store.marks().map_err(bad)?;
     }
+    if let Some(limits) = &file.limits {
+        limits.apply(&mut config).map_err(bad)?;
+    }
+    if let Some(sandbox) = &file.sandbox {
+        sandbox.apply(&mut config).map_err(bad)?;
+    }
+    if let Some(egress) = file.egress {
+        config.egress = egress.config().map_err(bad)?;
+    }
+    config.upstream = Upstream::from_environment(|name| std::env::var(name).ok())
+        .map_err(|error| CliError::new(Kind::Config, error.to_string()))?;
     if flags.http != "none" && !flags.http.is_empty() {
         let address = flags.http.parse().map_err(|_| {
             CliError::user(format!(
@@ -144,6 +169,31 @@ mod tests {
     }
 
     #[test]
+    fn rules_for_the_network_of_steps_are_read_and_bad_ones_are_named() {
+        let text = "[egress]\nallow = [\"*.example.org\"]\ndeny = [\"gitlab.com\"]\n\
+                    private = [\"mirror.lan:3142\"]\nbytes = \"1GiB\"\n";
+        let egress = read_file(text).expect("good").egress;
+        assert_eq!((egress.bytes, egress.defaults), (1 << 30, true));
+        assert_eq!(egress.private, ["mirror.lan:3142"]);
+        let usual = read_file("").expect("nothing is said").egress;
+        assert_eq!(usual, caravan_egress::Config::default());
+        for (bad, named) in [
+            ("allow = [\"https://a.org/\"]", "https://a.org/"),
+            ("private = [\"*.lan\"]", "*.lan"),
+            ("bytes = \"80%\"", "bytes"),
+            ("bytes = \"lots\"", "lots"),
+            ("alow = []", "alow"),
+        ] {
+            let refused = read_file(&format!("[egress]\n{bad}\n")).expect_err(bad);
+            let said = format!("{refused:?}");
+            assert!(
+                said.contains(named) && said.contains("config.toml"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
     fn water_marks_are_read_and_bad_ones_are_named() {
         let marks = read_file("[store]\nhigh = \"80%\"\nlow = \"100GiB\"\n")
             .expect("good")
@@ -154,7 +204,17 @@ mod tests {
             read_file("").expect("nothing is said").store,
             Marks::default()
         );
+        let idle = |text: &str| read_file(text).map(|config| config.store.freeze_after);
+        assert_eq!(
+            idle("[store]\nfreeze_after = \"12h\"\n").ok(),
+            Some(Idle::For(12 * 3600))
+        );
+        assert_eq!(
+            idle("[store]\nfreeze_after = \"never\"\n").ok(),
+            Some(Idle::Never)
+        );
         for bad in [
+            "[store]\nfreeze_after = \"soon\"",
             "[store]\nhigh = \"lots\"",
             "[store]\nlow = \"10%\"",
             "[store]\nhigh = \"10%\"\nlow = \"20%\"",

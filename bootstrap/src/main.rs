@@ -19,6 +19,7 @@ mod commands;
 mod config;
 mod error;
 mod progress;
+mod rootless;
 mod show;
 
 fn main() -> ExitCode {

@@ -266,6 +266,10 @@ pub(crate) fn status(snapshot: &Snapshot) {
     say!("version  {}", snapshot.version);
     say!("started  {} UTC", date(snapshot.started));
     say!("running  {} of {} slots", snapshot.running, snapshot.slots);
+    say!("sandbox  {}", snapshot.sandbox.runtime);
+    for lack in &snapshot.sandbox.lacking {
+        say!("         {lack}");
+    }
     say!(
         "work     {} executed, {} from claims, {} by other nodes, {} infrastructure failures\n",
         snapshot.counters.executed,

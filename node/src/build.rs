@@ -9,6 +9,7 @@ use std::{
 };
 
 use caravan_effects::fetch::Fetcher;
+use caravan_egress::{Egress, Policy};
 use caravan_protocol::{
     action::{Action, Copy, Fetch, Run, Source, Work},
     claim::{Claim, Verdict},
@@ -24,19 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 mod copied;
 mod fetched;
+mod gate;
 mod lent;
 mod printed;
 mod redact;
 mod secrets;
 mod step;
 mod words;
-
-/// First host uid of the ids that jobs run under; each slot has 65,536 of its own, and two nodes on
-/// one machine hardly ever the same.
-const ID_BASE: u32 = 2_000_000_000;
-const IDS_PER_JOB: u32 = 65_536;
-const SLOTS_MAX: u32 = 1024;
-const NODES_APART: u32 = 32;
 
 /// How an attempt ended here.
 #[derive(Debug, Clone)]
@@ -97,7 +92,10 @@ pub(crate) struct Builder {
     caches: Caches,
     sandbox: Arc<dyn Sandbox>,
     fetcher: Fetcher,
+    egress: Egress,
     tag: String,
+    /// Thousandths of a core that a step gets; all of them if nothing is said.
+    cpu_millis: Option<u64>,
     ids: Arc<Mutex<Vec<u32>>>,
 }
 
@@ -124,19 +122,29 @@ impl Builder {
         tag: String,
         slots: u32,
     ) -> Self {
-        let place = u32::from(BlobId::of(tag.as_bytes()).as_bytes()[0]) % NODES_APART;
-        let first = ID_BASE + place * SLOTS_MAX * IDS_PER_JOB;
-        let ids = (0..slots.clamp(1, SLOTS_MAX))
-            .map(|slot| first + slot * IDS_PER_JOB)
-            .collect();
+        let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
+        let ids = sandbox.id_bases().into_iter().take(slots).collect();
         Self {
             caches: Caches::new(store.clone()),
             store,
             sandbox,
             fetcher,
+            // Nothing is listed until somebody says what is.
+            egress: Egress::new(Policy::default(), caravan_egress::BYTES_DEFAULT, None),
             tag,
+            cpu_millis: None,
             ids: Arc::new(Mutex::new(ids)),
         }
+    }
+
+    /// The same, whose steps get so much of a core, in thousandths.
+    pub(crate) fn with_cpu(self, cpu_millis: Option<u64>) -> Self {
+        Self { cpu_millis, ..self }
+    }
+
+    /// The same with a way out for steps that ask for one.
+    pub(crate) fn with_egress(self, egress: Egress) -> Self {
+        Self { egress, ..self }
     }
 
     /// Does `action`, whose secrets are among these; its live log is found in the store under

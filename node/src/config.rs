@@ -3,6 +3,16 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use caravan_protocol::action::Limits;
+
+pub mod machine;
+pub mod sandbox;
+
+/// Longest attempt that a node allows if nothing else is said, milliseconds.
+const WALL_MS_MOST: u64 = 24 * 3_600_000;
+/// Most processes of an attempt.
+const PIDS_MOST: u32 = 32_768;
+
 /// A node's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +38,19 @@ pub struct Config {
     pub bases: Vec<String>,
     /// When the store is collected, and how far.
     pub store: caravan_store::Marks,
+    /// The most that an attempt may ask for.
+    pub most: Limits,
+    /// Processor time per wall time that an attempt gets, in thousandths of a core; all there is if
+    /// nothing is said.
+    pub cpu_millis: Option<u64>,
+    /// What steps with a network may reach.
+    pub egress: caravan_egress::Config,
+    /// The proxy that this host itself reaches the world through, if it has one.
+    pub upstream: Option<caravan_egress::Upstream>,
+    /// What starts the commands of jobs.
+    pub runtime: sandbox::Runtime,
+    /// The defences that this host may lack.
+    pub accept: caravan_sandbox::Defences,
     /// The program to re-execute as the sandbox helper, where it is not this one.
     pub helper: Option<PathBuf>,
 }
@@ -37,6 +60,7 @@ impl Config {
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (memory, disk) = (machine::memory_bytes(), machine::disk_bytes(&data));
         Self {
             data,
             operator: "local".to_owned(),
@@ -49,6 +73,12 @@ impl Config {
             archive_mirrors: Vec::new(),
             bases: vec!["debian-12".to_owned()],
             store: caravan_store::Marks::default(),
+            most: most_of(memory, disk),
+            cpu_millis: None,
+            egress: caravan_egress::Config::default(),
+            upstream: None,
+            runtime: sandbox::Runtime::Own,
+            accept: caravan_sandbox::Defences::NONE,
             helper: None,
         }
     }
@@ -57,5 +87,39 @@ impl Config {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.data.join("control.sock")
+    }
+}
+
+/// The most that a machine of this size allows: whatever it has, half of its disk, and never less
+/// than what everybody asks for, since nobody uses up all that it asks for.
+fn most_of(memory: u64, disk: u64) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        wall_ms: WALL_MS_MOST,
+        memory_bytes: memory.max(usual.memory_bytes),
+        pids: PIDS_MOST.max(usual.pids),
+        log_bytes: usual.log_bytes,
+        disk_bytes: (disk / 2).max(usual.disk_bytes),
+        inodes: usual.inodes.saturating_mul(4),
+        cpu_ms: usual.cpu_ms.saturating_mul(16),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_machine_is_too_small_for_what_everybody_asks_for() {
+        let usual = Limits::default();
+        assert_eq!(usual.within(&most_of(0, 0)), Ok(()));
+        let large = most_of(1 << 40, 1 << 42);
+        assert_eq!((large.memory_bytes, large.disk_bytes), (1 << 40, 1 << 41));
+    }
+
+    #[test]
+    fn this_machine_has_memory_and_a_disk() {
+        assert!(machine::memory_bytes() > 0);
+        assert!(machine::disk_bytes(std::path::Path::new("/not/there/yet")) > 0);
     }
 }

@@ -20,7 +20,6 @@ use caravan_protocol::{
     view::{Counters, NodeView, Snapshot},
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     build::{Builder, Built},
@@ -34,6 +33,7 @@ use crate::{
 mod attempt;
 mod bases;
 mod builds;
+mod flights;
 mod handle;
 mod host;
 mod images;
@@ -122,6 +122,8 @@ pub(crate) enum Notice {
         built: Built,
         fetched_bytes: u64,
     },
+    /// An attempt left a run that goes on for others, or may not take part in one.
+    Left { attempt: AttemptId, why: String },
     /// What another node made has come here, or not.
     Landed {
         job: ActionKey,
@@ -146,6 +148,8 @@ pub(crate) struct Shared {
     pub(crate) repositories: subject::RepositoryCache,
     pub(crate) keeping: Keeping,
     pub(crate) opened: Opened,
+    /// What this node promises of the jobs that it runs.
+    pub(crate) sandbox: caravan_protocol::view::SandboxView,
 }
 
 /// The driver's state.
@@ -156,9 +160,8 @@ pub(crate) struct Driver {
     pub(crate) wake: Option<Time>,
     pub(crate) runs: BTreeMap<RunId, runs::Run>,
     pub(crate) jobs: BTreeMap<ActionKey, jobs::Job>,
-    pub(crate) attempts: BTreeMap<AttemptId, CancellationToken>,
-    /// Actions that run here, with the attempts that wait for the same run.
-    pub(crate) flights: BTreeMap<ActionKey, Vec<(AttemptId, Vec<u8>)>>,
+    /// Actions that run here, with the attempts that share each run.
+    pub(crate) flights: flights::Flights,
     /// Jobs that other nodes were given, newest last.
     pub(crate) placed: VecDeque<(ActionKey, NodeId)>,
     pub(crate) bases: Vec<Base>,
@@ -188,6 +191,7 @@ impl Driver {
             me: shared.home.key.node(),
             platforms: BTreeSet::from([Platform::here()]),
             slots: shared.config.slots,
+            most: shared.config.most,
             seed,
         };
         let mut driver = Self {
@@ -198,8 +202,7 @@ impl Driver {
             wake: None,
             runs: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            attempts: BTreeMap::new(),
-            flights: BTreeMap::new(),
+            flights: flights::Flights::default(),
             placed: VecDeque::new(),
             peers: BTreeMap::new(),
             counters: Counters::default(),
@@ -243,7 +246,7 @@ impl Driver {
                 }
                 _ = renewal.tick() => self.renew(),
                 _ = publish.tick(), if self.changed => self.publish(),
-                _ = tick.tick(), if !self.attempts.is_empty() || !self.jobs.is_empty() => self.changed = true,
+                _ = tick.tick(), if !self.flights.is_empty() || !self.jobs.is_empty() => self.changed = true,
             }
         }
         self.give_up_all();
@@ -286,6 +289,7 @@ impl Driver {
                 self.counters.fetched_bytes += fetched_bytes;
                 self.on_built(attempt, action, &built);
             }
+            Notice::Left { attempt, why } => self.on_left(attempt, why),
             Notice::Landed { job, node, landed } => self.on_landed(job, node, landed),
             Notice::Imported { base } => self.on_imported(base),
         }

@@ -21,6 +21,8 @@ use caravan_protocol::{
 use caravan_store::{Store, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 
+mod ids;
+
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a node's directory is of no use.
@@ -50,6 +52,26 @@ pub enum HomeError {
     KeyIsPublic {
         /// The file.
         path: PathBuf,
+    },
+    /// Its files are of no use to this user.
+    #[error(
+        "use {path}: it belongs to another user; run the node as that user, or give another directory with --data"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Its files have ids that are others by now.
+    #[error(
+        "use {path}: its files were made with other subordinate ids ({then}) than those of now ({now}); give them back in /etc/subuid and /etc/subgid, or give another directory with --data"
+    )]
+    Ids {
+        /// The directory.
+        path: PathBuf,
+        /// Those that its files have.
+        then: String,
+        /// Those that the user has.
+        now: String,
     },
     /// The store says no.
     #[error("open the node's store")]
@@ -109,6 +131,7 @@ impl Home {
                 .create(data)
                 .map_err(io_error(data))?;
         }
+        ids::check(data)?;
         let store = Store::open(&data.join("store"))?;
         let key = open_key(&data.join("identity"))?;
         Ok(Self {

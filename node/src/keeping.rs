@@ -8,14 +8,22 @@ use caravan_protocol::{
     limits,
     tree::{Entry, Kind},
 };
-pub use caravan_store::{Amount, Collected, Disk, Marks, Pin, Pinned, Row, Store, Used, Victim};
-use caravan_store::{Collect, Stat, StoreError};
+pub use caravan_store::{
+    Amount, Collected, Disk, Held, Idle, Marks, Pin, Pinned, Row, Store, Used, Victim, Went,
+};
+use caravan_store::{Collect, Freeze, PackOptions, Stat, StoreError};
+pub use cold::{Froze, FrozeTree, Thawed};
 use serde::{Deserialize, Serialize};
 
 use crate::{build::chain, clock, control::Reply};
 
+mod cold;
+
 /// Most files of a tree in one answer.
 pub const ENTRIES_MAX: usize = 100_000;
+/// How strongly a collection compresses what it freezes: a tenth larger than the strongest, for a
+/// tenth of the time.
+const FREEZE_LEVEL: i32 = 9;
 /// Bytes of a file or an archive in one answer.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -68,6 +76,21 @@ pub enum StoreAsk {
         /// Whether it is only said what would go.
         dry_run: bool,
     },
+    /// Put trees into packs, and give their mountable form up. Answers: [`Reply::Progress`], then
+    /// [`StoreTold::Froze`].
+    Freeze {
+        /// The trees, as a person names them.
+        what: Vec<String>,
+        /// Besides, all that were not used for so long, seconds.
+        idle_s: Option<u64>,
+        /// Whether it is only said what would be frozen.
+        dry_run: bool,
+    },
+    /// Make trees mountable again. Answers: [`Reply::Progress`], then [`StoreTold::Thawed`].
+    Thaw {
+        /// The trees, as a person names them.
+        what: Vec<String>,
+    },
 }
 
 /// What a store answers.
@@ -83,6 +106,10 @@ pub enum StoreTold {
     Pins(Vec<Pin>),
     /// What a collection did.
     Collected(Collected),
+    /// What freezing came to.
+    Froze(Froze),
+    /// Trees that are mountable again.
+    Thawed(Vec<Thawed>),
 }
 
 /// How much a store keeps.
@@ -98,8 +125,12 @@ pub struct Kept {
     pub layers: u64,
     /// Packs, the cold form.
     pub packs: u64,
-    /// Bytes of the packs, which are besides those of the blobs.
-    pub pack_bytes: u64,
+    /// Trees that packs have wholly.
+    pub frozen: u64,
+    /// Caches.
+    pub caches: u64,
+    /// What all of it takes up on the disk, by what it is.
+    pub held: Held,
     /// Claims.
     pub claims: u64,
     /// Pins.
@@ -177,8 +208,7 @@ pub fn answer(
             return Ok(Reply::Done);
         }
         StoreAsk::Collect { to, dry_run } => {
-            // Nothing tells yet what of it is a result, nor are its bases pinned.
-            if store.stat().map_err(words)?.claims > 0 && !store.has_uses().map_err(words)? {
+            if is_unknown(store)? {
                 return Err("collect the store: it was written by an older version, and the node has not looked at it yet; start it once with `caravan node run`".to_owned());
             }
             let disk = store.disk().map_err(words)?;
@@ -190,11 +220,41 @@ pub fn answer(
                 now_s: now_s(),
                 want_bytes,
                 dry_run: *dry_run,
+                freeze: freezing(marks),
             };
             StoreTold::Collected(collect(store, &ask, tell).map_err(words)?)
         }
+        StoreAsk::Freeze {
+            what,
+            idle_s,
+            dry_run,
+        } => {
+            let which = cold::Which {
+                what,
+                idle: idle_s.map(Idle::For),
+                dry_run: *dry_run,
+            };
+            StoreTold::Froze(cold::freeze(store, &which, tell)?)
+        }
+        StoreAsk::Thaw { what } => StoreTold::Thawed(cold::thaw(store, what, tell)?),
     };
     Ok(Reply::Store(Box::new(told)))
+}
+
+/// Whether nothing tells yet what of a store is a result, nor are its bases pinned.
+fn is_unknown(store: &Store) -> Result<bool, String> {
+    let words = |error: StoreError| chain(&error);
+    Ok(store.stat().map_err(words)?.claims > 0 && !store.has_uses().map_err(words)?)
+}
+
+/// What a collection of the node's own freezes before it forgets: slowly, beside everything else.
+pub(crate) fn freezing(marks: &Marks) -> Option<Freeze> {
+    let idle_s = marks.freeze_after.seconds()?;
+    let how = PackOptions {
+        level: FREEZE_LEVEL,
+        ..PackOptions::cold(1)
+    };
+    Some(Freeze { idle_s, how })
 }
 
 /// The time as the store is told it.
@@ -212,10 +272,11 @@ fn stat(store: &Store) -> Result<Kept, StoreError> {
         ..
     } = store.stat()?;
     let disk = store.disk()?;
-    let packs = store.packs()?;
     Ok(Kept {
-        packs: packs.len() as u64,
-        pack_bytes: packs.iter().map(|(_, facts)| facts.bytes).sum(),
+        packs: store.packs()?.len() as u64,
+        frozen: store.frozen()?,
+        caches: store.caches()?,
+        held: store.held()?,
         blobs,
         bytes,
         objects,

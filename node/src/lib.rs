@@ -14,9 +14,14 @@ mod clock;
 mod driver;
 mod gateway;
 mod node;
+mod promise;
 
 /// What `main` needs of the sandbox, before any thread exists.
-pub use caravan_sandbox::{Error as SandboxError, Launcher, never_dump, run_as_helper_if_asked};
+pub use caravan_sandbox::{
+    Error as SandboxError, Launcher, Rights, never_dump,
+    rootless::{Lack, RootlessError, restart_inside, run_inside},
+    run_as_helper_if_asked,
+};
 pub use config::Config;
 pub use driver::{Handle, Refusal};
 pub use node::{Node, NodeError};

@@ -1,8 +1,13 @@
 //! Starting and stopping a node: the parts are made here, in order, and taken down in the other.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use caravan_effects::{base::Recipes, fetch::Fetcher};
+use caravan_egress::{Egress, Policy, PolicyError, policy::apt};
 use caravan_mesh::{Contact, Mesh, MeshError};
 use caravan_protocol::{
     identity::Roster,
@@ -10,7 +15,8 @@ use caravan_protocol::{
     policy::Factory,
     view::{Counters, Snapshot, StoreView},
 };
-use caravan_sandbox::{JobName, Launcher, Missing};
+use caravan_sandbox::{JobName, Launcher, Sandbox};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,6 +30,7 @@ use crate::{
     driver::{Driver, Handle, INBOX_MAX, Inbox, Shared, StoreSource},
     gateway,
     home::{self, Home, HomeError, Membership},
+    promise::{self, PromiseError},
     task::Tasks,
 };
 
@@ -39,12 +46,12 @@ pub enum NodeError {
         #[source]
         source: HomeError,
     },
-    /// The host cannot run sandboxes.
+    /// The host cannot run sandboxes, or not as well as the node is to promise.
     #[error("start a node")]
-    Sandbox(#[from] Missing),
-    /// The sandbox helper is of no use.
-    #[error("start a node's sandbox helper")]
-    Launcher(#[from] caravan_sandbox::Error),
+    Promise(#[from] PromiseError),
+    /// The rules for the network of steps are none.
+    #[error("start a node's proxy for steps")]
+    Egress(#[from] PolicyError),
     /// The mesh could not be entered.
     #[error("start a node's part in the mesh")]
     Mesh(#[from] MeshError),
@@ -82,8 +89,7 @@ impl Node {
         factories: Vec<Arc<dyn Factory>>,
     ) -> Result<Self, NodeError> {
         let io_error = |path: PathBuf| move |source| NodeError::Io { path, source };
-        let abilities = caravan_sandbox::probe()?;
-        tracing::debug!(?abilities, "this host can run sandboxes");
+        let chosen = promise::choose(&config, launcher)?;
         let home_error = |source| NodeError::Home {
             data: config.data.clone(),
             source,
@@ -95,14 +101,13 @@ impl Node {
 
         let tag = tag(&config);
         // The store's lock is ours now, so whatever else carries our tag was left by a dead node.
-        let leftovers = launcher.clean(&tag)?;
-        if leftovers > 0 {
-            tracing::info!(leftovers, "cleaned up after a node that was killed");
-        }
+        let ready = chosen.try_out(&tag, &config.data)?;
         let recipes_dir = config.data.join("recipes");
         let recipes = Recipes::install(&recipes_dir).map_err(io_error(recipes_dir))?;
-        let builder = builder(&config, &home, &recipes, launcher, &tag);
+        raise_descriptors(&config);
         let listener = listen(&config).await?;
+        let egress = egress(&config, listener.as_ref())?;
+        let builder = builder(&config, &home, &recipes, ready.sandbox, &tag).with_egress(egress);
         let (mesh, mesh_events) = enter_mesh(&config, &home, &membership).await?;
         let server = Server::bind(&config.socket()).map_err(io_error(config.socket()))?;
         let seed = u64::from_le_bytes(home::random().map_err(home_error)?);
@@ -123,6 +128,7 @@ impl Node {
             repositories: crate::driver::RepositoryCache::default(),
             keeping: crate::driver::Keeping::default(),
             opened: crate::driver::Opened::default(),
+            sandbox: ready.view,
         });
         let (snapshots, published) = watch::channel(Arc::new(empty(&shared, &membership)));
         let driver = Driver::new(Arc::clone(&shared), membership, seed, snapshots);
@@ -187,19 +193,46 @@ fn builder(
     config: &Config,
     home: &Home,
     recipes: &Recipes,
-    launcher: Launcher,
+    sandbox: Arc<dyn Sandbox>,
     tag: &JobName,
 ) -> Builder {
     let mirrors = config.archive_mirrors.clone();
     let fetcher = Fetcher::new(recipes.clone(), config.data.join("fetch"), mirrors);
     let tag = tag.as_str().to_owned();
-    Builder::new(
-        home.store.clone(),
-        Arc::new(launcher),
-        fetcher,
-        tag,
-        config.slots,
-    )
+    Builder::new(home.store.clone(), sandbox, fetcher, tag, config.slots)
+        .with_cpu(config.cpu_millis)
+}
+
+/// Room for the connections of all steps beside the node's own files. The usual soft limit of 1024 is
+/// there for programs that cannot count further.
+fn raise_descriptors(config: &Config) {
+    const OWN: u64 = 1024;
+    let wanted = OWN + u64::from(config.slots) * caravan_egress::DESCRIPTORS_MAX;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    let is_enough = setrlimit(Resource::Nofile, limit).is_ok() && limit.current >= Some(wanted);
+    if !is_enough {
+        tracing::warn!(
+            wanted,
+            "this node may open fewer files than its steps could take: raise LimitNOFILE"
+        );
+    }
+}
+
+/// What steps may reach of the network: never the node's own ports.
+fn egress(config: &Config, http: Option<&TcpListener>) -> Result<Egress, PolicyError> {
+    let http = http.and_then(|http| http.local_addr().ok());
+    // As in `/ip4/0.0.0.0/udp/4100/quic-v1`.
+    let parts = config.listen.iter().flat_map(|address| address.split('/'));
+    let ports = parts.filter_map(|part| part.parse().ok());
+    let own = ports.chain(http.map(|http| http.port()));
+    let packages = apt::hosts(Path::new(apt::DIR));
+    let policy = Policy::new(&config.egress, packages, own)?;
+    let upstream = config.upstream.clone();
+    Ok(Egress::new(policy, config.egress.bytes, upstream))
 }
 
 /// The pages' socket: bound first, so that a taken port is told before anything runs.
@@ -275,5 +308,6 @@ fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
         counters: Counters::default(),
         running: 0,
         slots: shared.config.slots,
+        sandbox: shared.sandbox.clone(),
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use caravan_sandbox::{Launcher, Sandbox};
-use steps::{Ground, TESTS};
+use steps::{BOUNDS, EGRESS, Ground, TESTS};
 
 mod build;
 #[path = "tests/steps.rs"]
@@ -30,7 +30,11 @@ fn main() -> ExitCode {
     let is = |flag: &str| args.iter().any(|arg| arg == flag);
     if is("--list") {
         if !is("--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            TESTS
+                .iter()
+                .chain(&EGRESS)
+                .chain(&BOUNDS)
+                .for_each(|(name, _)| println!("{name}: test"));
         }
         return ExitCode::SUCCESS;
     }
@@ -48,7 +52,12 @@ fn main() -> ExitCode {
             })
     };
     let mut failed = 0;
-    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
+    for (name, test) in TESTS
+        .iter()
+        .chain(&EGRESS)
+        .chain(&BOUNDS)
+        .filter(|(name, _)| wanted(name))
+    {
         let ground = Ground::new(&launcher);
         let passed = catch_unwind(AssertUnwindSafe(|| test(&ground))).is_ok();
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });

@@ -38,13 +38,16 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// Which network a command sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Which network a command sees: in any case a loopback of its own and no route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// Loopback of its own, nothing else.
+    /// Nothing else.
     None,
-    /// The host's, for steps that are allowed it.
+    /// A proxy to what the node lets commands reach: what OBuilder's `(network host)` asks for.
     Host,
+    /// A proxy that has these files, by digest as a mirror of opam's archives has them, and by the
+    /// `http://` addresses that the action's sources name for them. Nothing else is reached.
+    Fetch(Vec<Declared>),
 }
 
 /// A read-only tree mounted into the sandbox.
@@ -284,30 +287,6 @@ pub enum Work {
     Copy(Copy),
 }
 
-/// Bounds on one attempt. Reaching one is a failure like any other, so they are part of the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Wall clock, milliseconds.
-    pub wall_ms: u64,
-    /// Memory, bytes.
-    pub memory_bytes: u64,
-    /// Processes and threads.
-    pub pids: u32,
-    /// Log, bytes.
-    pub log_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            wall_ms: 3_600_000,
-            memory_bytes: 8 << 30,
-            pids: 4096,
-            log_bytes: limits::LOG_BYTES_MAX,
-        }
-    }
-}
-
 /// A wanted piece of work with all its inputs named by content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
@@ -319,7 +298,8 @@ pub struct Action {
     pub work: Work,
     /// Bounds; part of the key of a command.
     pub limits: Limits,
-    /// Where a fetch may look for each of its files, in their order; beside the key.
+    /// Where each of the files of a fetch, or of a command's network, may be found, in their order;
+    /// beside the key.
     pub sources: Vec<Vec<Source>>,
     /// Caches that a command is lent; beside the key.
     pub caches: Vec<Cache>,
@@ -357,7 +337,7 @@ impl Action {
         // Declared files and copies are the same for every platform and project.
         let own = matches!(self.work, Work::Run(_));
         let keyed = Keyed {
-            version: 2,
+            version: 3,
             profile: SANDBOX_PROFILE,
             platform: own.then_some(&self.platform),
             domain: own.then_some(&self.domain),
@@ -366,7 +346,7 @@ impl Action {
         };
         let bytes = codec::encode::<{ limits::ACTION_BYTES_MAX }>(&keyed)?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"caravan/action/2\0").update(&bytes);
+        hasher.update(b"caravan/action/3\0").update(&bytes);
         Ok(ActionKey::from_bytes(*hasher.finalize().as_bytes()))
     }
 
@@ -383,6 +363,15 @@ impl Action {
         Ok(action)
     }
 
+    /// What this asks of the node that does it: the bounds of a command, and of other work nothing.
+    #[must_use]
+    pub const fn needs(&self) -> Limits {
+        match &self.work {
+            Work::Run(_) => self.limits,
+            Work::Fetch(_) | Work::Copy(_) => Limits::NOTHING,
+        }
+    }
+
     fn check(&self) -> Result<(), ActionError> {
         let checked = match &self.work {
             Work::Run(run) => check::run(run, &self.caches),
@@ -393,6 +382,10 @@ impl Action {
     }
 }
 
+mod bounds;
 mod check;
+
+pub use bounds::{Bound, Limits, TooMuch};
+
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    action::{Limits, TooMuch},
     claim::Verdict,
     ids::{ActionKey, NodeId, ParseIdError},
     platform::Platform,
@@ -114,6 +115,8 @@ pub struct Want {
     pub cost_ms: u64,
     /// Whether another node may run it.
     pub remote_ok: bool,
+    /// What it asks for of the node that runs it.
+    pub needs: Limits,
     /// The encoded action: opaque here.
     pub action: Vec<u8>,
 }
@@ -290,6 +293,8 @@ pub enum Missing {
     Paused,
     /// This node has no slots at all, and no other node may or can take the job.
     Slots,
+    /// The job asks for more than this node allows: another has to take it.
+    Room(TooMuch),
 }
 
 impl fmt::Display for Missing {
@@ -302,6 +307,9 @@ impl fmt::Display for Missing {
             ),
             Self::Paused => f.write_str("this node is paused and no other node can take the job"),
             Self::Slots => f.write_str("this node has no slots and no other node can take the job"),
+            Self::Room(too_much) => {
+                write!(f, "{too_much}: it waits for a node that allows more")
+            }
         }
     }
 }
@@ -354,6 +362,8 @@ pub enum GaveUp {
         /// The bound.
         max: usize,
     },
+    /// The job asks for more than this node allows, and no other node may or can take it.
+    TooMuch(TooMuch),
     /// The encoded action is larger than any may be.
     TooLarge {
         /// Its size.
@@ -374,6 +384,7 @@ impl fmt::Display for GaveUp {
                 Ok(())
             }
             Self::Full { max } => write!(f, "{max} jobs are open already, the most that may be"),
+            Self::TooMuch(too_much) => too_much.fmt(f),
             Self::TooLarge { bytes } => write!(f, "its action takes {bytes} bytes, too many"),
         }
     }

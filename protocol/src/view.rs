@@ -234,6 +234,31 @@ pub struct Snapshot {
     pub running: u32,
     /// Attempts that this node runs at once.
     pub slots: u32,
+    /// What it runs them in.
+    #[serde(default)]
+    pub sandbox: SandboxView,
+}
+
+/// What a node promises of the jobs that it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SandboxView {
+    /// What its claims say of where a job ran.
+    pub profile: String,
+    /// What starts the commands: `own`, an OCI runtime, or `none`.
+    pub runtime: String,
+    /// What is kept.
+    pub kept: Vec<PromiseView>,
+    /// What is not, each with what there is instead and what to do.
+    pub lacking: Vec<String>,
+}
+
+/// One promise that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromiseView {
+    /// Of what.
+    pub name: String,
+    /// By what.
+    pub by: String,
 }
 
 impl Snapshot {

@@ -47,33 +47,7 @@ stop_node
 base=$template/store/layers/$tree
 [ -d "$base/home/opam" ] || fail "the base's layer is not where it was expected: $base"
 
-# The same archives for opam, in the layout of its download cache.
-for definition in samples/hello/opam/packages/*/*/opam; do
-    from=$(sed -n 's/^x-debian-source: "\(.*\) bookworm"$/\1/p' "$definition")
-    [ -n "$from" ] || continue
-    sum=$(sed -n 's/.*"sha256=\([0-9a-f]*\)".*/\1/p' "$definition" | head -n 1)
-    sh node/effects/src/recipe/debian-source.sh "$from" bookworm "$sum" "$work/archive" "$template/fetch/debian" \
-        || fail "the source of ${definition%/opam} could not be fetched"
-    for kind in sha256 sha512; do
-        sum=$(${kind}sum < "$work/archive" | cut -d ' ' -f 1)
-        place=$work/sources/$kind/$(printf %.2s "$sum")
-        mkdir -p "$place"
-        cp "$work/archive" "$place/$sum"
-    done
-done
-
-# fresh_root NAME PROJECT: a root for opam that has the project, the sources and an empty switch.
-fresh_root() {
-    root=$work/$1
-    rm -rf --one-file-system "$root"
-    mkdir -p "$root/upper/home/opam" "$root/work" "$root/merged"
-    cp scripts/bench.d/opam.sh "$root/upper/home/opam/"
-    cp -R "$2/opam" "$root/upper/home/opam/repository"
-    cp -R "$work/sources" "$root/upper/home/opam/sources"
-    cp -R "$2" "$root/upper/home/opam/project"
-    chown -R 1000:1000 "$root/upper/home/opam"
-    in_root "$root" fresh_switch
-}
+sources_for_opam
 
 # fresh_data: a node's directory with the base and the sources of the template, and no package.
 fresh_data() {

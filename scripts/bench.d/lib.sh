@@ -142,6 +142,73 @@ theirs() {
     stop_clock "$1" theirs "$(cat "$bench/time")"
 }
 
+# build_measure: the program that runs under the clock where a figure is of single rooms.
+build_measure() {
+    say 'building the measuring program'
+    cargo build --quiet --locked --release -p caravan-bench
+    measure=$here/target/release/caravan-bench
+}
+
+# measured WORDS...: runs the measuring program; each line it prints is a sample.
+measured() {
+    sampled "$@"
+    while IFS=$tab read -r figure side seconds; do
+        say "$figure, $side: $seconds s (processor $processor s, others' $others s)"
+    done < "$bench/lines"
+}
+
+# sampled WORDS...: the same without a word about each.
+sampled() {
+    start_clock
+    supervised grouped "$measure" "$@" > "$bench/lines" 2>> "$words" \
+        || fail "caravan-bench $1 failed; see $words"
+    tab=$(printf '\t')
+    processor=$(minus "$(processor_seconds)" "$processor")
+    others=$(minus "$(minus "$(machine_seconds)" "$machine")" "$processor")
+    while IFS=$tab read -r figure side seconds; do
+        printf '%s\t%s\t%s\t%s\t%s\n' "$figure" "$side" "$seconds" "$processor" "$others" >> "$samples"
+    done < "$bench/lines"
+}
+
+# not_measured NAME WHY: what could not be measured here is told as such.
+not_measured() {
+    if [ "$json" = yes ]; then
+        printf '{"suite":"%s","name":"%s","value":null,"why":"%s"}\n' "$suite" "$1" "$2"
+    else
+        printf '%s: not measured: %s\n' "$1" "$2"
+    fi
+}
+
+# sources_for_opam: the archives that the template has fetched, in the layout of opam's download cache.
+sources_for_opam() {
+    for definition in samples/hello/opam/packages/*/*/opam; do
+        from=$(sed -n 's/^x-debian-source: "\(.*\) bookworm"$/\1/p' "$definition")
+        [ -n "$from" ] || continue
+        sum=$(sed -n 's/.*"sha256=\([0-9a-f]*\)".*/\1/p' "$definition" | head -n 1)
+        sh node/effects/src/recipe/debian-source.sh "$from" bookworm "$sum" "$work/archive" "$template/fetch/debian" \
+            || fail "the source of ${definition%/opam} could not be fetched"
+        for kind in sha256 sha512; do
+            sum=$(${kind}sum < "$work/archive" | cut -d ' ' -f 1)
+            place=$work/sources/$kind/$(printf %.2s "$sum")
+            mkdir -p "$place"
+            cp "$work/archive" "$place/$sum"
+        done
+    done
+}
+
+# fresh_root NAME PROJECT: a root for opam that has the project, the sources and an empty switch.
+fresh_root() {
+    root=$work/$1
+    rm -rf --one-file-system "$root"
+    mkdir -p "$root/upper/home/opam" "$root/work" "$root/merged"
+    cp scripts/bench.d/opam.sh "$root/upper/home/opam/"
+    cp -R "$2/opam" "$root/upper/home/opam/repository"
+    cp -R "$work/sources" "$root/upper/home/opam/sources"
+    cp -R "$2" "$root/upper/home/opam/project"
+    chown -R 1000:1000 "$root/upper/home/opam"
+    in_root "$root" fresh_switch
+}
+
 # figure NAME ANCHOR LIMIT [UNIT PER_SECOND]: tells the median of what was sampled, beside the anchor's.
 # Samples during which others took more than a tenth of our processor time are left out while each
 # side has better. Without a unit the samples are seconds and told as such.

@@ -1,9 +1,7 @@
 # Suite store, read by scripts/bench: what the store, its layers and its packs cost, against what
 # people would use instead. Both sides have the same files in memory before the clock starts.
 
-say 'building the measuring program'
-cargo build --quiet --locked --release -p caravan-bench
-measure=$here/target/release/caravan-bench
+build_measure
 work=$bench/run
 words=$bench/store.log
 files=${BENCH_FILES:-100000}
@@ -11,29 +9,6 @@ files_casync=${BENCH_FILES_CASYNC:-20000}
 rm -rf --one-file-system "$work"
 mkdir -p "$work"
 : > "$words"
-
-# measured WORDS...: runs the measuring program; each line it prints is a sample.
-measured() {
-    start_clock
-    supervised grouped "$measure" "$@" > "$bench/lines" 2>> "$words" \
-        || fail "caravan-bench $1 failed; see $words"
-    tab=$(printf '\t')
-    processor=$(minus "$(processor_seconds)" "$processor")
-    others=$(minus "$(minus "$(machine_seconds)" "$machine")" "$processor")
-    while IFS=$tab read -r figure side seconds; do
-        printf '%s\t%s\t%s\t%s\t%s\n' "$figure" "$side" "$seconds" "$processor" "$others" >> "$samples"
-        say "$figure, $side: $seconds s (processor $processor s, others' $others s)"
-    done < "$bench/lines"
-}
-
-# not_measured NAME WHY: what could not be measured here is told as such.
-not_measured() {
-    if [ "$json" = yes ]; then
-        printf '{"suite":"%s","name":"%s","value":null,"why":"%s"}\n' "$suite" "$1" "$2"
-    else
-        printf '%s: not measured: %s\n' "$1" "$2"
-    fi
-}
 
 fresh() { rm -rf --one-file-system "$work/store" "$work/layers"; }
 tree() { "$measure" tree "$1" "$2" 2>> "$words"; }

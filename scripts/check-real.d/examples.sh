@@ -103,7 +103,7 @@ built second << 'SPEC'
 	 (user (uid 1000) (gid 1000))
 	 (env HOME /home/opam)
 	 (run (shell "mkdir -p /tmp/x && cd /tmp/x && echo 'print_endline Sys.argv.(1)' > main.ml \
-	    && opam exec -- ocamlfind ocamlopt -o main.exe main.ml"))))
+	    && opam exec -- ocamlopt -o main.exe main.ml"))))
  (from debian:12)
  (run
   (network host)

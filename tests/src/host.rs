@@ -207,8 +207,10 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.namespace {
             Some(name) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name]).arg(program());
+                // The network alone is another: `ip netns exec` would cover the control groups.
+                let mut command = Command::new("nsenter");
+                let network = format!("--net=/run/netns/{name}");
+                command.arg(network).arg(program());
                 command
             }
             None => Command::new(program()),
@@ -270,7 +272,7 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// The process to look at. Under `ip netns exec` it is the program itself.
+    /// The process to look at. Under `nsenter` it is the program itself.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -11,6 +11,8 @@ use std::{
 
 use caravan_tests::host::{NodeProcess, Place, Scratch, obstacle, text, until};
 use serde_json::Value;
+#[path = "build/shared.rs"]
+mod shared;
 
 /// Programs of the image.
 const TOOLS: [&str; 12] = [
@@ -152,6 +154,7 @@ fn specs_are_built_as_their_authors_know_it() {
         secrets_stay_secret(&world);
         many_steps_that_do_nothing(&world);
         an_interrupted_build_ends(&world);
+        shared::steps_are_shared_and_bounded(&world);
     }
     killed_in_the_middle(&world);
     without_a_node(&world);

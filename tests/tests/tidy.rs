@@ -160,12 +160,13 @@ const POLICIES: [&str; 4] = [
     "caravan-ci",
     "caravan-build",
 ];
-const ROOMS: [&str; 6] = [
+const ROOMS: [&str; 7] = [
     "caravan-image",
     "caravan-store",
     "caravan-sandbox",
     "caravan-mesh",
     "caravan-effects",
+    "caravan-egress",
     "caravan-gateway",
 ];
 
@@ -206,7 +207,7 @@ fn big_dependencies_stay_in_their_rooms() {
             "bincode" => Some(&["caravan-protocol"]),
             "axum" | "askama" => Some(&["caravan-gateway"]),
             "seccompiler" => Some(&["caravan-sandbox"]),
-            "libc" => Some(&["caravan-sandbox", "caravan-tests"]),
+            "libc" => Some(&["caravan-sandbox", "caravan-tests", "caravan-corpus"]),
             other if other.starts_with("libp2p") => Some(&["caravan-mesh"]),
             _ => None,
         }
@@ -313,7 +314,10 @@ fn unsafe_code_is_in_the_sandbox_and_where_the_store_maps_files() {
         ];
         forms.iter().any(|form| line.contains(form))
     };
-    let found = offences(|file| file.starts_with("node/sandbox/"), is_unsafe);
+    // The corpus makes calls that no wrapper would: in one file of its own.
+    let is_place =
+        |file: &str| file.starts_with("node/sandbox/") || file == "tests/corpus/src/raw.rs";
+    let found = offences(is_place, is_unsafe);
     let store: BTreeSet<&str> = found
         .iter()
         .filter(|place| place.starts_with("node/store/"))

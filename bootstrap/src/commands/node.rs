@@ -112,6 +112,9 @@ fn host(config: Config) -> Result<ExitCode, CliError> {
             snapshot.mesh.fmt_short(),
             data.display()
         );
+        for lack in &snapshot.sandbox.lacking {
+            say!("runs with less: {lack}");
+        }
         if let Some(http) = node.http() {
             say!("pages: http://{http}/");
         }

@@ -6,12 +6,16 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use caravan_node::{
     control::{Checked, Reply, Request, client::Call},
     home::Home,
-    keeping::{self, Amount, Marks, StoreAsk, StoreTold},
+    keeping::{self, Amount, Idle, Marks, StoreAsk, StoreTold},
 };
 
 use super::{base::answered, block, print_json, socket, unexpected};
@@ -26,7 +30,7 @@ use crate::{
 mod table;
 
 pub(super) fn run(data: &Path, verb: &StoreVerb) -> Result<ExitCode, CliError> {
-    let (ask, json) = match verb {
+    match verb {
         StoreVerb::Check { heal, output } => return check(data, *heal, output.json),
         StoreVerb::Export { tree, to } => return export(data, tree, to),
         StoreVerb::Cat { what, path } => {
@@ -36,6 +40,34 @@ pub(super) fn run(data: &Path, verb: &StoreVerb) -> Result<ExitCode, CliError> {
                 out.write_all(bytes)
             })?;
             return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let (ask, json) = asked(verb)?;
+    let told = match ask_store(data, &ask, &mut |_| Ok(()))? {
+        Reply::Done => return Ok(ExitCode::SUCCESS),
+        Reply::Store(told) => *told,
+        _ => return Err(unexpected()),
+    };
+    let by_size = matches!(verb, StoreVerb::Ls { by_size: true, .. });
+    let dry_run = matches!(
+        verb,
+        StoreVerb::Gc { dry_run: true, .. } | StoreVerb::Freeze { dry_run: true, .. }
+    );
+    match told {
+        StoreTold::Rows(mut rows) if by_size => {
+            rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+            tell(&StoreTold::Rows(rows), json, dry_run)
+        }
+        told => tell(&told, json, dry_run),
+    }
+}
+
+/// What a verb asks of a store, and whether the answer is wanted as JSON.
+fn asked(verb: &StoreVerb) -> Result<(StoreAsk, bool), CliError> {
+    Ok(match verb {
+        StoreVerb::Check { .. } | StoreVerb::Export { .. } | StoreVerb::Cat { .. } => {
+            return Err(unexpected());
         }
         StoreVerb::Stat(output) => (StoreAsk::Stat, output.json),
         StoreVerb::Gc {
@@ -47,6 +79,25 @@ pub(super) fn run(data: &Path, verb: &StoreVerb) -> Result<ExitCode, CliError> {
             let to = to.map_err(|error| CliError::user(error.to_string()))?;
             let dry_run = *dry_run;
             (StoreAsk::Collect { to, dry_run }, output.json)
+        }
+        StoreVerb::Freeze {
+            trees,
+            idle,
+            dry_run,
+            output,
+        } => {
+            let idle = idle.as_deref().map(str::parse::<Idle>).transpose();
+            let idle = idle.map_err(|error| CliError::user(error.to_string()))?;
+            let ask = StoreAsk::Freeze {
+                what: trees.clone(),
+                idle_s: idle.and_then(Idle::seconds),
+                dry_run: *dry_run,
+            };
+            (ask, output.json)
+        }
+        StoreVerb::Thaw { trees, output } => {
+            let what = trees.clone();
+            (StoreAsk::Thaw { what }, output.json)
         }
         StoreVerb::Pin {
             what: None, output, ..
@@ -73,21 +124,7 @@ pub(super) fn run(data: &Path, verb: &StoreVerb) -> Result<ExitCode, CliError> {
             let (what, path) = (tree.clone(), path.clone().unwrap_or_default());
             (StoreAsk::Entries { what, path }, output.json)
         }
-    };
-    let told = match ask_store(data, &ask, &mut |_| Ok(()))? {
-        Reply::Done => return Ok(ExitCode::SUCCESS),
-        Reply::Store(told) => *told,
-        _ => return Err(unexpected()),
-    };
-    let by_size = matches!(verb, StoreVerb::Ls { by_size: true, .. });
-    let dry_run = matches!(verb, StoreVerb::Gc { dry_run: true, .. });
-    match told {
-        StoreTold::Rows(mut rows) if by_size => {
-            rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
-            tell(&StoreTold::Rows(rows), json, dry_run)
-        }
-        told => tell(&told, json, dry_run),
-    }
+    })
 }
 
 fn tell(told: &StoreTold, json: bool, dry_run: bool) -> Result<ExitCode, CliError> {
@@ -98,6 +135,8 @@ fn tell(told: &StoreTold, json: bool, dry_run: bool) -> Result<ExitCode, CliErro
             StoreTold::Entries(listed, _) => print_json(listed),
             StoreTold::Pins(pins) => print_json(pins),
             StoreTold::Collected(done) => print_json(done),
+            StoreTold::Froze(froze) => print_json(froze),
+            StoreTold::Thawed(thawed) => print_json(thawed),
         };
     }
     match told {
@@ -106,6 +145,8 @@ fn tell(told: &StoreTold, json: bool, dry_run: bool) -> Result<ExitCode, CliErro
         StoreTold::Entries(listed, all) => table::entries(listed, *all),
         StoreTold::Pins(pins) => table::pins(pins),
         StoreTold::Collected(done) => table::collected(done, dry_run),
+        StoreTold::Froze(froze) => table::froze(froze, dry_run),
+        StoreTold::Thawed(thawed) => table::thawed(thawed),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,10 +161,11 @@ type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 fn ask_store(data: &Path, ask: &StoreAsk, sink: &mut Sink<'_>) -> Result<Reply, CliError> {
     let mut bar = Bar::new();
     let mut broken = None;
+    let interrupt = Interrupt::listen(ask);
     let mut take = |reply: Reply| match reply {
         Reply::Progress { what, done, total } => {
             bar.update(&what, done, total);
-            true
+            !interrupt.has_come()
         }
         Reply::Bytes(bytes) => match sink(&bytes) {
             Ok(()) => true,
@@ -142,6 +184,12 @@ fn ask_store(data: &Path, ask: &StoreAsk, sink: &mut Sink<'_>) -> Result<Reply, 
         keeping::answer(&home.store, &marks, ask, &mut take)
             .map_err(|text| CliError::new(Kind::Node, text))
     };
+    drop(bar);
+    if interrupt.has_come() {
+        // Hanging up stops a node; the store itself was told, and has left nothing half-done.
+        eprintln!("interrupted; what was done by then stays done");
+        std::process::exit(130);
+    }
     match broken {
         // Whoever reads has enough: that is no failure of ours to talk about.
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(141),
@@ -149,6 +197,35 @@ fn ask_store(data: &Path, ask: &StoreAsk, sink: &mut Sink<'_>) -> Result<Reply, 
             "write what the store holds: {error}"
         ))),
         None => answer,
+    }
+}
+
+/// Whether Ctrl-C has come, for what takes its time and is to end in good order.
+#[derive(Clone, Default)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens for what changes the store; whatever else is asked ends at once.
+    fn listen(ask: &StoreAsk) -> Self {
+        let interrupt = Self::default();
+        let heard = interrupt.clone();
+        if matches!(
+            ask,
+            StoreAsk::Freeze { .. } | StoreAsk::Thaw { .. } | StoreAsk::Collect { .. }
+        ) {
+            std::thread::spawn(move || {
+                let _ = block(async {
+                    super::node::interrupted().await;
+                    Ok(())
+                });
+                heard.0.store(true, Ordering::Relaxed);
+            });
+        }
+        interrupt
+    }
+
+    fn has_come(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

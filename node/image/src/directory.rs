@@ -141,11 +141,15 @@ impl Walk<'_, '_, '_> {
     }
 
     fn entry(&self, path: &[u8], stat: &Stat) -> Result<Entry> {
-        let owner =
-            |id: u32| layer::owner(u64::from(id)).map_err(|reason| entry(&self.of, path, reason));
+        let owner = |id: u32, own: u32| {
+            let id = if id == own { 0 } else { id };
+            layer::owner(u64::from(id)).map_err(|reason| entry(&self.of, path, reason))
+        };
+        // What an ordinary user has made is what root would have made.
+        let own = (rustix::process::geteuid(), rustix::process::getegid());
         Ok(Entry {
-            uid: owner(stat.st_uid)?,
-            gid: owner(stat.st_gid)?,
+            uid: owner(stat.st_uid, own.0.as_raw())?,
+            gid: owner(stat.st_gid, own.1.as_raw())?,
             ..Entry::dir(
                 b"",
                 u16::try_from(stat.st_mode & 0o7777).expect("four octal digits fit"),

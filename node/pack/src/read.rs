@@ -111,6 +111,25 @@ impl<R: ReadAt> Pack<R> {
         self.index.units.iter().map(|unit| unit.id)
     }
 
+    /// Sum of the lengths of the units.
+    #[must_use]
+    pub fn unit_bytes(&self) -> u64 {
+        let units = self.index.units.iter();
+        units.map(|unit| u64::from(unit.bytes)).sum()
+    }
+
+    /// The units of which a blob consists, with their lengths; those in other packs too.
+    pub fn units_of(&self, blob: BlobId) -> impl Iterator<Item = (BlobId, u32)> {
+        let parts = self.parts(blob).unwrap_or_default().into_iter();
+        parts.map(|part| match self.index.units.get(part as usize) {
+            Some(unit) => (unit.id, unit.bytes),
+            None => {
+                let foreign = &self.index.foreign[part as usize - self.index.units.len()];
+                (foreign.id, foreign.bytes)
+            }
+        })
+    }
+
     /// The trees for which the pack was made, as its writer says.
     #[must_use]
     pub fn trees(&self) -> &[TreeId] {

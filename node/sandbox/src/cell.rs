@@ -24,11 +24,14 @@ use rustix::{
         DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
         set_parent_process_death_signal, umask,
     },
-    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 use crate::{
-    seccomp::Filters,
+    defences::{Defence, Defences},
+    gate,
+    landlock::Landlock,
+    oci::Program,
+    seccomp::Filter,
     spec::Network,
     sys,
     wire::{self, Word},
@@ -36,22 +39,27 @@ use crate::{
 
 mod command;
 mod devices;
-mod files;
+pub(crate) mod files;
+mod holes;
 mod image;
 mod lent;
 mod overlay;
 mod places;
 pub(crate) mod privileges;
 mod root;
+mod runtime;
 
-/// Sent by the supervisor when limits stand and the command may start.
+/// Sent by the supervisor when the stem is in its control groups.
 pub(crate) const GO: u8 = b'g';
 /// Exit code of an init that could not do its work; the reason went over the socket.
 const EXIT_FAILED: i32 = 71;
 
+/// The kernel's word for what it kills before all else when the host has no memory left.
+const FIRST_TO_DIE: &str = "1000";
+
 /// Why a job could not start.
 #[derive(Debug)]
-enum Problem {
+pub(crate) enum Problem {
     /// The request does not fit what is on disk.
     Refused(String),
     /// The host would not do it.
@@ -69,12 +77,25 @@ pub(crate) struct Seed<'a> {
     pub(crate) socket: &'a UnixStream,
     /// The job's user namespace; its ids are mapped before the job comes.
     pub(crate) users: BorrowedFd<'a>,
-    /// The host's network, for jobs that ask for it.
-    pub(crate) host_network: BorrowedFd<'a>,
-    /// Compiled once per helper.
-    pub(crate) filters: &'a Filters,
+    /// The same for all cells of a helper.
+    pub(crate) guards: &'a Guards,
     /// Which limits no control group of this host can enforce.
     pub(crate) unguarded: Unguarded,
+    /// The name of the job's control groups.
+    pub(crate) group: &'a str,
+}
+
+/// What the helper found or made once, for all of its cells.
+#[derive(Debug, Clone)]
+pub(crate) struct Guards {
+    /// Compiled once.
+    pub(crate) filter: Filter,
+    /// What of it the kernel has.
+    pub(crate) landlock: Landlock,
+    /// The defences that this helper's jobs do not have: none, but for corpus and benchmarks.
+    pub(crate) without: Defences,
+    /// What starts the commands, where it is not init itself.
+    pub(crate) runtime: Option<Program>,
 }
 
 /// Limits that are left to the process limits of the kernel.
@@ -84,14 +105,22 @@ pub(crate) struct Unguarded {
     pub(crate) pids: bool,
 }
 
+/// How the command's own process is bound.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    unguarded: Unguarded,
+    without: Defences,
+}
+
 /// The stem: waits until it is in the job's control group, then gives birth to init.
 pub(crate) fn stem(seed: &Seed<'_>) -> i32 {
     let mut go = [0];
     if (&mut &*seed.socket).read_exact(&mut go).is_err() {
         return EXIT_FAILED;
     }
-    let keep = [seed.socket.as_fd(), seed.users, seed.host_network];
-    let word = match sys::fork_with(sys::NAMESPACES | sys::SIBLING, &keep, || init(seed)) {
+    let keep = [seed.socket.as_fd(), seed.users];
+    let namespaces = seed.guards.without.namespaces_left();
+    let word = match sys::fork_with(namespaces | sys::SIBLING, &keep, || init(seed)) {
         Ok(pid) => Word::Born(pid.as_raw_nonzero().get()),
         Err(error) => Word::Failed(format!("make namespaces: {error}")),
     };
@@ -101,7 +130,7 @@ pub(crate) fn stem(seed: &Seed<'_>) -> i32 {
 /// Process 1 of the job.
 fn init(seed: &Seed<'_>) -> i32 {
     let mut socket = seed.socket;
-    match prepare().and_then(|()| begin(seed)) {
+    match prepare(seed.guards.without).and_then(|()| begin(seed)) {
         Ok(command) => reap(socket, command),
         Err(problem) => {
             let word = match problem {
@@ -116,13 +145,27 @@ fn init(seed: &Seed<'_>) -> i32 {
 }
 
 /// Everything that needs no job.
-fn prepare() -> Result<(), Problem> {
+fn prepare(without: Defences) -> Result<(), Problem> {
     die_with_supervisor()?;
     umask(Mode::from_raw_mode(0o022));
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide init"))?;
     // The host's later mounts still come in, ours never go out.
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", slave).map_err(failed("separate the mounts from the host's"))?;
+    if !without.has(Defence::MemoryLimit) {
+        // A host's own processes are worth more than any job. Where this is refused, the bound on the
+        // job's memory still is there.
+        let _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_DIE);
+    }
+    if !without.has(Defence::OwnKeyring) {
+        sys::own_keyring().map_err(failed("leave the node's keyring"))?;
+    }
+    if without.has(Defence::ClosedDescriptors) {
+        holes::leak_the_host_s_root()?;
+    }
+    if without.has(Defence::NetworkNamespace) {
+        return Ok(());
+    }
     sys::loopback_up().map_err(failed("bring the loopback interface up"))
 }
 
@@ -139,29 +182,38 @@ fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
     let mut request =
         wire::receive_request(&mut &*seed.socket).map_err(failed("receive the job"))?;
     let spec = &request.spec;
-    if spec.network == Network::Host {
-        move_into_link_name_space(seed.host_network, Some(LinkNameSpaceType::Network))
-            .map_err(failed("enter the host's network"))?;
+    if spec.network == Network::Gate {
+        let gate = gate::listen().map_err(failed("listen at the job's gate"))?;
+        wire::send(&mut &*seed.socket, &Word::Gate).map_err(failed("report"))?;
+        gate::pass(seed.socket, &gate).map_err(failed("pass the job's gate"))?;
     }
-    root::build(spec, seed.users)?;
+    if let Some(program) = &seed.guards.runtime {
+        return runtime::begin(seed, program, &output, request);
+    }
+    let without = seed.guards.without;
+    root::build(spec, seed.users, without)?;
     // They are where the job finds them, and in no memory that comes from here.
     request.spec.secrets.clear();
     let spec = &request.spec;
-    rustix::system::sethostname(spec.hostname.as_bytes()).map_err(failed("set the host name"))?;
-    privileges::enter(seed.users)?;
+    if !without.has(Defence::HostNameNamespace) {
+        let name = spec.hostname.as_bytes();
+        rustix::system::sethostname(name).map_err(failed("set the host name"))?;
+    }
+    if !without.has(Defence::UserNamespace) {
+        privileges::enter(seed.users)?;
+    }
+    holes::show_init(without)?;
     command::make_cwd(spec);
     let standard = Standard::open(&output)?;
     drop(output);
-    privileges::drop_for_good(spec, seed.filters)?;
+    privileges::drop_for_good(spec, seed.guards)?;
     // Changing users undid it.
     die_with_supervisor()?;
-    wire::send(&mut &*seed.socket, &Word::Built).map_err(failed("report"))?;
-    let mut go = [0];
-    (&mut &*seed.socket)
-        .read_exact(&mut go)
-        .map_err(failed("wait for the supervisor"))?;
-    let pid =
-        sys::fork(|| command::run(spec, &standard, seed.unguarded)).map_err(failed("fork"))?;
+    let bounds = Bounds {
+        unguarded: seed.unguarded,
+        without,
+    };
+    let pid = sys::fork(|| command::run(spec, &standard, bounds)).map_err(failed("fork"))?;
     wire::send(&mut &*seed.socket, &Word::Running).map_err(failed("report"))?;
     Ok(pid)
 }

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
+    net::TcpListener,
     os::unix::net::UnixStream,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,8 +14,10 @@ use std::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
+    ids,
+    limits::ID_FIRST,
     sandbox::{Error, Exit, Limit, Running, Sandbox, Status},
-    spec::{JobName, Spec},
+    spec::{JobName, Network, Spec},
     wire::{self, Reply},
 };
 
@@ -84,13 +87,24 @@ impl Sandbox for FakeSandbox {
             source: error.into(),
         })?;
         let (ours, theirs) = UnixStream::pair().map_err(failed("make a socket"))?;
+        // On a port of the host that nobody knows of but by asking the socket.
+        let gate = match spec.network {
+            Network::None => None,
+            Network::Gate => Some(TcpListener::bind("127.0.0.1:0").map_err(failed("listen"))?),
+        };
+        let gate = gate.map(Into::into);
         self.lock().started.push(spec.clone());
         let wall = Duration::from_millis(spec.limits.wall_ms);
         std::thread::Builder::new()
             .name(format!("fake-{}", spec.job))
             .spawn(move || play(&script, write.into(), &theirs, wall))
             .map_err(failed("start a thread"))?;
-        Ok(Running::new(read, ours))
+        Ok(Running::new(read, ours, gate))
+    }
+
+    /// Nobody is ever made of them.
+    fn id_bases(&self) -> Vec<u32> {
+        ids::ranges(ID_FIRST)
     }
 }
 

@@ -20,9 +20,15 @@ use rustix::{
 };
 
 use crate::{
+    cell::{Guards, privileges::never_dump},
     cgroup::Places,
-    limits::{HELPER_STOP_MS, JOBS_MAX, WARM_MAX},
-    seccomp::Filters,
+    defences::{Defence, DefenceError, Defences},
+    ids::{Block, ClaimError},
+    landlock::Landlock,
+    limits::{HELPER_STOP_MS, ID_FIRST, JOBS_MAX, WARM_MAX},
+    oci::Program,
+    rights::Rights,
+    seccomp::Filter,
     spec::JobName,
     supervisor::{Kit, supervise},
     sys, wire,
@@ -36,6 +42,8 @@ pub(crate) const READY: u8 = b'r';
 pub(crate) const JOB: u8 = b'j';
 /// An order to mark all later jobs with the tag that follows.
 pub(crate) const TAG: u8 = b't';
+/// An order to have an OCI runtime start the commands of all later jobs.
+pub(crate) const RUNTIME: u8 = b'o';
 
 /// Becomes the helper and never returns, if the program was started as one. The first thing in
 /// `main` of every program that uses a [`crate::Launcher`].
@@ -50,6 +58,24 @@ pub(crate) fn is_helper() -> bool {
     std::env::args_os()
         .nth(1)
         .is_some_and(|arg| arg == HELPER_ARG)
+}
+
+/// The defences that this helper is to do without.
+fn left_out() -> Result<Defences, DefenceError> {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(2)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    Defences::from_arguments(arguments.iter().map(String::as_str))
+}
+
+/// Ids for the jobs. A node without root's rights has those that its user namespace maps, and no
+/// other process can have them in it.
+fn claim_ids() -> Result<Option<Block>, ClaimError> {
+    if Rights::own() == Rights::Rootless {
+        return Ok(None);
+    }
+    Block::claim().map(Some)
 }
 
 /// The helper's whole life; its socket to the launcher is descriptor 0.
@@ -74,6 +100,8 @@ struct Helper {
     /// Readable when the launcher's process is dead, even if somebody else holds its socket.
     launcher_process: OwnedFd,
     kit: Kit,
+    /// Held for the jobs by their supervisors as well.
+    ids: Option<Block>,
     /// Supervisors that wait for a job, oldest first.
     ready: VecDeque<OwnedFd>,
     /// Supervisors that have one.
@@ -91,25 +119,38 @@ impl Helper {
         // Ctrl-C in a terminal is for the node, which then ends its jobs in its own order.
         setsid().map_err(told("leave the session"))?;
         let _ = rustix::thread::set_name(c"sandbox-helper");
-        crate::cell::privileges::never_dump()
-            .map_err(|error| format!("failed to forbid core dumps: {error}"))?;
+        let without = left_out().map_err(|error| format!("failed to {error}"))?;
+        if !without.has(Defence::NoCoreDumps) {
+            never_dump().map_err(|error| format!("failed to forbid core dumps: {error}"))?;
+        }
         sys::reap_children_by_kernel(true);
-        let filters = Filters::compile().map_err(|error| format!("failed to {error}"))?;
+        let filter = Filter::compile().map_err(|error| format!("failed to {error}"))?;
         let tag = JobName::from_str(&format!("p{}", parent.as_raw_nonzero()))
             .map_err(|error| format!("failed to {error}"))?;
-        rustix::io::write(&launcher, &[READY]).map_err(told("answer"))?;
+        // While no job is there: what moves into a group of its own is the node, and this.
+        let places = Places::settle().map_err(|error| format!("failed to {error}"))?;
+        let ids = claim_ids().map_err(|error| format!("failed to {error}"))?;
+        let first = ids.as_ref().map_or(ID_FIRST, Block::first);
+        let answer: Vec<u8> = [READY].into_iter().chain(first.to_le_bytes()).collect();
+        rustix::io::write(&launcher, &answer).map_err(told("answer"))?;
         let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         null.and_then(rustix::stdio::dup2_stdin)
             .map_err(told("open /dev/null"))?;
         let kit = Kit {
-            filters,
-            places: Places::find(),
+            guards: Guards {
+                filter,
+                landlock: Landlock::find(),
+                without,
+                runtime: None,
+            },
+            places,
             tag,
         };
         Ok(Self {
             launcher,
             launcher_process,
             kit,
+            ids,
             ready: VecDeque::new(),
             busy: Vec::new(),
         })
@@ -159,6 +200,14 @@ impl Helper {
                     self.ready.clear();
                 }
             }
+            Some((&RUNTIME, program)) => {
+                // With another than the one that was asked for, no job shall start.
+                let Some(program) = Program::decode(program) else {
+                    return false;
+                };
+                self.kit.guards.runtime = Some(program);
+                self.ready.clear();
+            }
             // Only our own launcher speaks to us.
             Some(_) => {}
         }
@@ -197,7 +246,11 @@ impl Helper {
         let kind = SocketType::SEQPACKET;
         let pair = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
         let Ok((ours, theirs)) = pair else { return };
-        let forked = sys::fork_with(0, &[theirs.as_fd()], || supervise(&theirs, &self.kit));
+        let keep: Vec<_> = [theirs.as_fd()]
+            .into_iter()
+            .chain(self.ids.as_ref().map(Block::as_fd))
+            .collect();
+        let forked = sys::fork_with(0, &keep, || supervise(&theirs, &self.kit));
         if forked.is_ok() {
             self.ready.push_back(ours);
         }

@@ -22,10 +22,13 @@ use rustix::{
 
 use crate::{
     cgroup::Places,
-    helper::{HELPER_ARG, JOB, READY, TAG, is_helper},
+    defences::Defences,
+    gate,
+    helper::{HELPER_ARG, JOB, READY, RUNTIME, TAG, is_helper},
+    ids,
     limits::HELPER_START_MS,
     sandbox::{Error, Running, Sandbox},
-    spec::{JobName, Spec},
+    spec::{JobName, Network, Spec},
     wire::{self, Reply, Request, WireError},
 };
 
@@ -38,6 +41,8 @@ const REASON_MAX: usize = 512;
 #[derive(Debug)]
 pub struct Launcher {
     socket: OwnedFd,
+    /// The first id of the helper's jobs.
+    ids: u32,
     helper: Child,
 }
 
@@ -51,11 +56,31 @@ impl Launcher {
         Self::spawn_program(Path::new(SELF))
     }
 
+    /// As [`Launcher::spawn`], with jobs that lack some defences: for measuring what they cost, and
+    /// for the corpus of attempts to show what each of them stops. Chosen here, once for all jobs of
+    /// this launcher: no job's message can ask for it.
+    ///
+    /// # Errors
+    /// As of [`Launcher::spawn`].
+    #[doc(hidden)]
+    pub fn spawn_without(without: Defences) -> Result<Self, Error> {
+        Self::spawn_program_without(Path::new(SELF), without)
+    }
+
     /// Starts any program that calls [`crate::run_as_helper_if_asked`] first.
     ///
     /// # Errors
     /// If it does not answer as a helper does.
     pub fn spawn_program(program: &Path) -> Result<Self, Error> {
+        Self::spawn_program_without(program, Defences::NONE)
+    }
+
+    /// Any program, as in [`Launcher::spawn_without`].
+    ///
+    /// # Errors
+    /// As of [`Launcher::spawn_program`].
+    #[doc(hidden)]
+    pub fn spawn_program_without(program: &Path, without: Defences) -> Result<Self, Error> {
         // A program that forgot to become the helper would start itself for ever.
         if is_helper() {
             let what = "this program was asked to be a helper and did not become one";
@@ -67,18 +92,24 @@ impl Launcher {
         let helper = Command::new(program)
             .arg0("sandbox-helper")
             .arg(HELPER_ARG)
+            .args(without.argument())
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| Error::HelperStart(format!("{}: {error}", program.display())))?;
-        let launcher = Self { socket, helper };
-        launcher.await_answer()?;
+        let mut launcher = Self {
+            socket,
+            helper,
+            ids: 0,
+        };
+        launcher.ids = launcher.await_answer()?;
         Ok(launcher)
     }
 
-    fn await_answer(&self) -> Result<(), Error> {
+    /// What a helper that is ready says: the first id of its jobs.
+    fn await_answer(&self) -> Result<u32, Error> {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         let limit = Timespec {
             tv_sec: i64::from(HELPER_START_MS) / 1_000,
@@ -96,12 +127,12 @@ impl Launcher {
         }
         let (answer, _) = wire::receive_fds(&self.socket, REASON_MAX)
             .map_err(|error| wrong("hear the helper", error))?;
-        match answer.first() {
-            Some(&READY) if answer.len() == 1 => Ok(()),
-            Some(_) => Err(Error::HelperStart(
+        match answer.as_slice() {
+            &[READY, a, b, c, d] => Ok(u32::from_le_bytes([a, b, c, d])),
+            [_, ..] => Err(Error::HelperStart(
                 String::from_utf8_lossy(&answer).into_owned(),
             )),
-            None => Err(Error::HelperStart("it ended without an answer".to_owned())),
+            [] => Err(Error::HelperStart("it ended without an answer".to_owned())),
         }
     }
 
@@ -121,6 +152,12 @@ impl Launcher {
         Ok(count)
     }
 
+    /// Has an OCI runtime start the commands of all later jobs.
+    pub(crate) fn use_runtime(&self, program: &[u8]) -> Result<(), Error> {
+        let order: Vec<u8> = [RUNTIME].iter().chain(program).copied().collect();
+        wire::send_fds(&self.socket, &order, &[]).map_err(|_| Error::HelperGone)
+    }
+
     /// Process id of the helper, for whoever watches over the node.
     pub fn helper_id(&self) -> u32 {
         self.helper.id()
@@ -128,6 +165,10 @@ impl Launcher {
 }
 
 impl Sandbox for Launcher {
+    fn id_bases(&self) -> Vec<u32> {
+        ids::ranges(self.ids)
+    }
+
     fn start(&self, spec: &Spec) -> Result<Running, Error> {
         spec.check()?;
         let request = wire::frame(&Request { spec: spec.clone() }).map_err(Error::Wire)?;
@@ -153,7 +194,13 @@ impl Sandbox for Launcher {
             error => Error::Wire(error),
         })?;
         match wire::receive::<Reply>(&mut &ours) {
-            Ok(Reply::Started) => Ok(Running::new(read, ours)),
+            Ok(Reply::Started) => {
+                let gate = match spec.network {
+                    Network::None => None,
+                    Network::Gate => Some(gate::take(&ours).map_err(|_| Error::Lost)?),
+                };
+                Ok(Running::new(read, ours, gate))
+            }
             Ok(Reply::Refused(what)) => Err(Error::Refused(what)),
             Ok(Reply::Failed(what)) => Err(Error::Setup(what)),
             Ok(Reply::Exited(_)) => Err(Error::Lost),

@@ -3,7 +3,8 @@
 //! A [`Launcher`] asks a helper process (this program's own image, started anew, one thread)
 //! which keeps a few *cells* ready: empty sandboxes with namespaces of their own for users,
 //! processes, mounts, network, IPC, host name and control groups. A job is one [`Spec`] put into
-//! a cell; [`FakeSandbox`] is the scripted stand-in for tests of other rooms.
+//! a cell; [`OciRuntime`] has an OCI runtime of the host start the commands
+//! of such jobs. [`FakeSandbox`] is the scripted stand-in for tests of other rooms.
 //!
 //! **What the upper directory holds afterwards.** Everything the command wrote, with owners as
 //! seen inside (0, 1000, ...), self-contained: whole files, no redirects, no references to
@@ -24,12 +25,22 @@
 
 mod cell;
 mod cgroup;
+mod defences;
+mod disk;
 mod fake;
+mod gate;
+mod guard;
 mod helper;
+mod ids;
+mod landlock;
 mod launcher;
 mod limits;
+mod oci;
 mod output;
 mod probe;
+mod promises;
+mod rights;
+pub mod rootless;
 mod sandbox;
 mod seccomp;
 mod spec;
@@ -38,11 +49,16 @@ mod sys;
 mod wire;
 
 pub use cell::privileges::never_dump;
+pub use defences::{Defence, DefenceError, Defences};
 pub use fake::{End, FakeSandbox, Script};
+pub use gate::GATE_PORT;
 pub use helper::{HELPER_ARG, helper_main, run_as_helper_if_asked};
 pub use launcher::Launcher;
+pub use oci::{OciError, OciRuntime};
 pub use output::{Meter, OutputLimit};
 pub use probe::{Abilities, Missing, probe};
+pub use promises::{Kept, Lacking, Promises, look, trial};
+pub use rights::Rights;
 pub use sandbox::{Error, Exit, Killer, Limit, Running, Sandbox, Status};
 pub use spec::{
     Bind, Image, JobName, Layered, Limits, Mounts, Network, Root, SecretBytes, SecretFile, Spec,

@@ -2,6 +2,11 @@
 
 /// Ids of one job's user namespace: inside 0..65536.
 pub(crate) const ID_COUNT: u32 = 65_536;
+/// First id of the host that jobs run under: above all that hosts give to users, services and
+/// containers of their own.
+pub(crate) const ID_FIRST: u32 = 2_000_000_000;
+/// Helpers of one machine that have ids of their own, at once.
+pub(crate) const ID_BLOCKS: u32 = 128;
 /// Layers below the upper directory; the kernel stacks at most 500, and one is ours.
 pub(crate) const LOWERS_MAX: usize = 480;
 /// Extra directories and files bound into one job.
@@ -24,6 +29,10 @@ pub(crate) const MESSAGE_MAX: usize = 1 << 20;
 pub(crate) const NAME_MAX: usize = 64;
 /// Bytes of a host name inside.
 pub(crate) const HOSTNAME_MAX: usize = 63;
+/// Lines of `/etc/subuid` that one user's ids are taken from: as many as a map may have.
+pub(crate) const SUBIDS_MAX: usize = 300;
+/// Bytes of what another program says that are told on.
+pub(crate) const RELAYED_MAX: u64 = 4_096;
 /// Jobs of one helper at once.
 pub(crate) const JOBS_MAX: usize = 256;
 /// Cells that wait ready for a job.
@@ -46,3 +55,35 @@ pub(crate) const CGROUP_REMOVE_MS: u64 = 2_000;
 pub(crate) const GROUPS_MAX: usize = 16_384;
 /// Bytes read from one file of /proc or of a control group.
 pub(crate) const SMALL_FILE_MAX: u64 = 1 << 20;
+/// The least room on the disk in which a command can start.
+pub(crate) const DISK_MIN: u64 = 64 << 10;
+/// The fewest files with which a command can start.
+pub(crate) const INODES_MIN: u64 = 16;
+/// How long one turn of counting what a job takes of the disk may be.
+pub(crate) const DISK_TURN_MS: u64 = 5;
+/// Bytes of one read of a directory.
+pub(crate) const WALK_READ_BYTES: usize = 32 << 10;
+/// Bytes of names of directories that a count has still to enter: hundreds of thousands of them.
+pub(crate) const WALK_NAMES_MAX: usize = 64 << 20;
+/// Descriptors of a job's processes that a count looks at.
+pub(crate) const HELD_FILES_MAX: usize = 1 << 20;
+/// Bytes of memory maps of a job's processes that a count looks at.
+pub(crate) const HELD_MAPS_MAX: usize = 256 << 20;
+/// How often the kernel is asked what bounds a job has met.
+pub(crate) const EVENTS_MS: u64 = 250;
+/// How long a job may go on that has met a bound of the kernel's: so that it can say so.
+pub(crate) const LAST_WORDS_MS: u64 = 1_000;
+/// Processes of one job that are looked at for files without a name.
+pub(crate) const MEMBERS_MAX: usize = 1 << 16;
+/// How often all processes of a left control group are killed before it is given up.
+pub(crate) const KILL_ROUNDS: usize = 16;
+/// The least memory in which an OCI runtime can start a command.
+pub(crate) const RUNTIME_MEMORY_MIN: u64 = 48 << 20;
+/// Processes and threads that an OCI runtime needs itself while it starts a command.
+pub(crate) const RUNTIME_PIDS: u64 = 32;
+/// How long an OCI runtime may take to tell its version.
+pub(crate) const RUNTIME_ANSWER_MS: u64 = 5_000;
+/// Bytes of a runtime's version that are read.
+pub(crate) const RUNTIME_VERSION_MAX: usize = 4_096;
+/// Bytes of a runtime's log that are read.
+pub(crate) const RUNTIME_LOG_MAX: u64 = 64 << 10;

@@ -74,6 +74,15 @@ pub enum Limit {
     Pids,
     /// The job was killed when its time was up.
     WallClock,
+    /// The job was killed when it took more room on the disk than it may.
+    Disk,
+    /// The job was killed when it made more files than it may.
+    Inodes,
+    /// The job was killed when it had taken most of the room that the host's disk had left: the
+    /// host's want, not the job's fault.
+    Room,
+    /// The job was killed when its processes had used up their processor time.
+    Cpu,
     /// The reader of the output killed the job (set by the caller; see [`crate::OutputLimit`]).
     Output,
 }
@@ -100,6 +109,10 @@ pub trait Sandbox: Send + Sync {
     /// # Errors
     /// Nothing is left running when this fails.
     fn start(&self, spec: &Spec) -> Result<Running, Error>;
+
+    /// First ids of the host's users that jobs may be given, each with all of its range for one job at
+    /// a time. Nobody else on this machine has them.
+    fn id_bases(&self) -> Vec<u32>;
 }
 
 /// A killed job is gone within a second; a host under load may need longer.
@@ -113,14 +126,16 @@ const DEATH_MAX: Timespec = Timespec {
 #[derive(Debug)]
 pub struct Running {
     output: Option<OwnedFd>,
+    gate: Option<OwnedFd>,
     socket: Arc<UnixStream>,
     exit: Option<Exit>,
 }
 
 impl Running {
-    pub(crate) fn new(output: OwnedFd, socket: UnixStream) -> Self {
+    pub(crate) fn new(output: OwnedFd, socket: UnixStream, gate: Option<OwnedFd>) -> Self {
         Self {
             output: Some(output),
+            gate,
             socket: Arc::new(socket),
             exit: None,
         }
@@ -130,6 +145,12 @@ impl Running {
     /// last writer is gone. Handed out once.
     pub fn take_output(&mut self) -> Option<OwnedFd> {
         self.output.take()
+    }
+
+    /// The listening socket of a job whose network is [`crate::Network::Gate`]. Handed out once.
+    /// Whoever takes it serves it as long as the job runs or drops it, which refuses what connects.
+    pub fn take_gate(&mut self) -> Option<OwnedFd> {
+        self.gate.take()
     }
 
     /// Blocks until the job is over. Readable [`AsFd`] means that this will not block.

@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
-    ARGS_MAX, BINDS_MAX, ENV_MAX, HOSTNAME_MAX, ID_COUNT, LAYERED_MAX, LOWERS_MAX, MEMORY_MIN,
-    NAME_MAX, PATH_MAX, SECRETS_MAX, WALL_MS_MAX,
+    ARGS_MAX, BINDS_MAX, ENV_MAX, HOSTNAME_MAX, ID_COUNT, LAYERED_MAX, LOWERS_MAX, NAME_MAX,
+    PATH_MAX, SECRETS_MAX,
 };
 
+mod bounds;
 mod extras;
 mod stacked;
 
+pub use bounds::Limits;
 pub use extras::{Layered, SecretBytes, SecretFile};
 pub use stacked::{Image, Mounts};
 
@@ -128,7 +130,8 @@ pub struct Root {
     /// Takes what the job writes; relative to `store`, or absolute. Its own owner and mode are
     /// those of `/`.
     pub upper: PathBuf,
-    /// Empty directory on the same file system as `upper`; relative or absolute like it.
+    /// Empty directory on the same file system as `upper`; relative or absolute like it. What the
+    /// overlay leaves there goes with it: each job has one of its own.
     pub work: PathBuf,
 }
 
@@ -150,39 +153,9 @@ pub enum Network {
     /// A loopback interface of its own and nothing else.
     #[default]
     None,
-    /// The host's network, with the host's resolver file: also its loopback ports and its
-    /// abstract sockets. Only for jobs that are trusted with those.
-    Host,
-}
-
-/// Bounds of one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Memory of all processes, page cache and temporary files included.
-    pub memory_bytes: u64,
-    /// Processes and threads.
-    pub pids: u64,
-    /// Time from start to kill.
-    pub wall_ms: u64,
-    /// Bytes of output, enforced by whoever reads it through [`crate::OutputLimit`].
-    pub output_bytes: u64,
-    /// Processor time per wall time, in thousandths of one core; `None` is no bound.
-    pub cpu_millis: Option<u64>,
-    /// Open files of one process; the host's own hard limit if that is lower.
-    pub nofile: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 4 << 30,
-            pids: 4_096,
-            wall_ms: 3_600_000,
-            output_bytes: 256 << 20,
-            cpu_millis: None,
-            nofile: 16_384,
-        }
-    }
+    /// The same, and a socket that listens on its loopback, at [`crate::GATE_PORT`], which whoever
+    /// starts the job takes with [`crate::Running::take_gate`] to serve a proxy on it.
+    Gate,
 }
 
 /// One command and everything it runs in.
@@ -219,8 +192,12 @@ pub struct Spec {
     /// Its bounds.
     pub limits: Limits,
     /// The host's user id of user 0 inside; 65,536 ids from here belong to
-    /// this job alone while it runs: the caller never gives one range to two.
+    /// this job alone while it runs: the caller never gives one range to two. Without root all jobs
+    /// have the same ids, those of their node's own namespace, whatever is said here.
     pub id_base: u32,
+    /// Whether its node is not root. Found out by whoever starts the job; what a caller says is
+    /// nothing.
+    pub(crate) rootless: bool,
     /// Whether set-user-id programs (sudo) work inside. The user they gain is still a user of
     /// the job's own range.
     pub setuid_inside: bool,
@@ -256,6 +233,7 @@ impl Spec {
             network: Network::None,
             limits: Limits::default(),
             id_base,
+            rootless: false,
             setuid_inside: false,
             scratch: true,
         }
@@ -334,7 +312,6 @@ impl Spec {
     }
 
     fn check_numbers(&self) -> Result<(), SpecError> {
-        let limits = &self.limits;
         number("uid", self.uid.into(), self.uid < ID_COUNT, "below 65536")?;
         number("gid", self.gid.into(), self.gid < ID_COUNT, "below 65536")?;
         // Below it live the host's own users.
@@ -345,34 +322,7 @@ impl Spec {
             base_fits,
             "65536 to 4294836223",
         )?;
-        let memory = limits.memory_bytes;
-        number(
-            "memory_bytes",
-            memory,
-            memory >= MEMORY_MIN,
-            "at least 4194304",
-        )?;
-        number(
-            "pids",
-            limits.pids,
-            limits.pids >= 2,
-            "at least 2: init and the command",
-        )?;
-        let wall = limits.wall_ms;
-        number(
-            "wall_ms",
-            wall,
-            (1..=WALL_MS_MAX).contains(&wall),
-            "1 to one week",
-        )?;
-        number("nofile", limits.nofile, limits.nofile >= 16, "at least 16")?;
-        let cpu = limits.cpu_millis.unwrap_or(1_000);
-        number(
-            "cpu_millis",
-            cpu,
-            (10..=1_000_000).contains(&cpu),
-            "10 to 1000000",
-        )
+        self.limits.check()
     }
 }
 

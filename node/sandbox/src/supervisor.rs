@@ -21,19 +21,24 @@ use rustix::{
 };
 
 use crate::{
-    cell::{self, Seed, Unguarded},
-    cgroup::{Controller, Group, Places},
+    cell::{self, Guards, Seed, Unguarded},
+    cgroup::{Controller, Group, Leftover, Places},
+    defences::Defences,
+    disk::Look,
+    gate,
+    guard::Guard,
     limits::ID_COUNT,
+    oci,
+    rights::Rights,
     sandbox::{Exit, Limit, Status},
-    seccomp::Filters,
-    spec::{JobName, Spec},
+    spec::{JobName, Network, Spec},
     sys,
     wire::{self, Reply, Request, WireError, Word},
 };
 
 /// What every job of a helper shares.
 pub(crate) struct Kit {
-    pub(crate) filters: Filters,
+    pub(crate) guards: Guards,
     pub(crate) places: Places,
     pub(crate) tag: JobName,
 }
@@ -66,7 +71,10 @@ struct Cell {
     /// To init; for the job, its word, and its end.
     socket: UnixStream,
     users: Users,
+    /// What an OCI runtime makes for the job; it goes before `group`.
+    leftover: Option<Leftover>,
     group: Group,
+    without: Defences,
 }
 
 /// A user namespace, kept by a process that does nothing else.
@@ -75,6 +83,8 @@ struct Users {
     keeper: Pid,
     /// Its end lets the keeper go.
     leash: Option<OwnedFd>,
+    /// Whether this helper's node is not root: then all jobs have the ids of its own namespace.
+    rootless: bool,
 }
 
 impl Users {
@@ -91,6 +101,7 @@ impl Users {
             namespace,
             keeper,
             leash: Some(leash),
+            rootless: Rights::own() == Rights::Rootless,
         })
     }
 
@@ -103,6 +114,8 @@ impl Users {
                 &line,
             )?;
         }
+        // It dies while the root is built, so that nobody has to wait for it later.
+        self.leash = None;
         Ok(())
     }
 }
@@ -128,24 +141,18 @@ impl Cell {
             .make(&kit.tag)
             .map_err(because("make a control group"))?;
         let (socket, theirs) = UnixStream::pair().map_err(because("make a socket"))?;
-        let network = open(
-            "/proc/self/ns/net",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(because("open the host's network"))?;
         let unguarded = Unguarded {
             memory: !kit.places.has(Controller::Memory),
             pids: !kit.places.has(Controller::Pids),
         };
-        let keep = [theirs.as_fd(), users.namespace.as_fd(), network.as_fd()];
+        let keep = [theirs.as_fd(), users.namespace.as_fd()];
         let stem = sys::fork_with(0, &keep, || {
             cell::stem(&Seed {
                 socket: &theirs,
                 users: users.namespace.as_fd(),
-                host_network: network.as_fd(),
-                filters: &kit.filters,
+                guards: &kit.guards,
                 unguarded,
+                group: group.name(),
             })
         })
         .map_err(because("fork"))?;
@@ -174,7 +181,9 @@ impl Cell {
             init_fd,
             socket,
             users,
+            leftover: kit.guards.runtime.is_some().then(|| Leftover::of(&group)),
             group,
+            without: kit.guards.without,
         })
     }
 
@@ -187,25 +196,43 @@ impl Cell {
         if let Err(error) = request.spec.check() {
             return Reply::Refused(error.to_string());
         }
-        name_process(&request.spec.job);
-        if let Err(reply) = self.start(&request, output) {
-            return reply;
+        request.spec.rootless = self.users.rootless;
+        if self.users.rootless {
+            request.spec.id_base = 0;
         }
+        self.without.loosen(&mut request.spec);
+        name_process(&request.spec.job);
+        let guard = Guard::open(&request.spec);
+        let gate = match self.start(&request, output) {
+            Ok(gate) => gate,
+            Err(reply) => return reply,
+        };
+        // Where the directories are wrong, the start has said so in better words.
+        let mut guard = match guard {
+            Ok(guard) => guard,
+            Err(error) => return Reply::Failed(format!("watch the job's disk use: {error}")),
+        };
         // Only the job has them from here on.
         request.spec.secrets.clear();
         let spec = &request.spec;
         let started = Instant::now();
-        if wire::send(&mut &*launcher, &Reply::Started).is_err() {
+        let told = wire::send(&mut &*launcher, &Reply::Started).is_ok()
+            && gate.is_none_or(|gate| gate::pass(launcher, &gate).is_ok());
+        if !told {
             self.kill();
         }
-        let watch = self.watch(launcher, helper, started, spec);
-        let reply = self.finish(watch, started);
-        drop_work(spec);
+        let end = started + Duration::from_millis(spec.limits.wall_ms);
+        let watch = self.watch(launcher, helper, end, &mut guard);
+        let reply = self.finish(watch, started, guard);
+        if spec.rootless {
+            drop_work(spec);
+        }
         reply
     }
 
-    /// Hands the job over, sets its limits, and waits until its command runs.
-    fn start(&mut self, request: &Request, output: OwnedFd) -> Result<(), Reply> {
+    /// Sets the limits, hands the job over, and waits until its command runs. Brings its gate, if it
+    /// has one.
+    fn start(&mut self, request: &Request, output: OwnedFd) -> Result<Option<OwnedFd>, Reply> {
         let spec = &request.spec;
         let told = |what: &str| {
             let what = what.to_owned();
@@ -221,6 +248,15 @@ impl Cell {
             Gid::from_raw(spec.id_base + spec.gid),
         );
         fchown(&output, Some(uid), Some(gid)).map_err(|e| fail("own the output", e.into()))?;
+        // A runtime's own threads are in the same groups until the command runs.
+        let at_first = match self.leftover {
+            Some(_) => oci::roomy(&spec.limits),
+            None => spec.limits,
+        };
+        // Before the job is passed: init needs no word from here to start the command.
+        self.group
+            .bound(&at_first)
+            .map_err(|e| fail("set the limits", e))?;
         wire::send_fds(&self.socket, b"j", &[output.as_fd()])
             .map_err(|e| fail("pass the output", e.into()))?;
         // The pipe's end must mean that the job has let go of it.
@@ -228,12 +264,18 @@ impl Cell {
         wire::send(&mut &self.socket, request)
             .and_then(|()| wire::send_secrets(&mut &self.socket, spec))
             .map_err(told("pass the job"))?;
-        self.group
-            .bound(&spec.limits)
-            .map_err(|e| fail("set the limits", e))?;
-        self.expect(|word| matches!(word, Word::Built))?;
-        io::Write::write_all(&mut &self.socket, &[cell::GO]).map_err(|e| fail("start", e))?;
-        self.expect(|word| matches!(word, Word::Running))
+        let mut gate = None;
+        if spec.network == Network::Gate {
+            self.expect(|word| matches!(word, Word::Gate))?;
+            gate = Some(gate::take(&self.socket).map_err(|e| fail("take the job's gate", e))?);
+        }
+        self.expect(|word| matches!(word, Word::Running))?;
+        if at_first != spec.limits {
+            self.group
+                .bound(&spec.limits)
+                .map_err(|e| fail("set the limits", e))?;
+        }
+        Ok(gate)
     }
 
     fn expect(&self, wanted: impl Fn(&Word) -> bool) -> Result<(), Reply> {
@@ -249,20 +291,25 @@ impl Cell {
     }
 
     fn kill(&self) {
+        self.end();
+        self.group.hurry();
+    }
+
+    fn end(&self) {
         // Ended already is as good.
         let _ = pidfd_send_signal(&self.init_fd, Signal::KILL);
     }
 
-    /// Waits for the command's end, a kill, or the end of its time.
+    /// Waits for the command's end, a kill, a bound, or the end of its time.
     fn watch(
         &self,
         launcher: &UnixStream,
         helper: BorrowedFd<'_>,
-        started: Instant,
-        spec: &Spec,
+        end: Instant,
+        guard: &mut Guard,
     ) -> Watch {
-        let end = started + Duration::from_millis(spec.limits.wall_ms);
         let mut watch = Watch::default();
+        let mut nap = Duration::ZERO;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let mut fds = [
@@ -276,29 +323,32 @@ impl Cell {
             } else {
                 &mut fds[..]
             };
-            let timeout = (!watch.killed).then(|| timespec(left));
+            let timeout = (!watch.killed).then(|| timespec(left.min(nap)));
             match poll(fds, timeout.as_ref()) {
-                Ok(0) => {
-                    watch.timed_out = true;
-                    watch.killed = true;
-                    self.kill();
-                }
+                Ok(0) if Instant::now() >= end => self.stop(&mut watch, Some(Limit::WallClock)),
+                Ok(0) => match guard.look(&self.group, self.init) {
+                    Look::Again(after) => nap = after,
+                    Look::Over(limit) => self.stop(&mut watch, Some(limit)),
+                },
                 Err(Errno::INTR) => {}
                 Ok(_) if !fds[0].revents().is_empty() => {
                     watch.word = wire::receive::<Word>(&mut &self.socket).ok();
                     return watch;
                 }
                 // A kill was asked for, or whoever could ask is gone.
-                Ok(_) | Err(_) => {
-                    watch.killed = true;
-                    self.kill();
-                }
+                Ok(_) | Err(_) => self.stop(&mut watch, None),
             }
         }
     }
 
+    fn stop(&self, watch: &mut Watch, limit: Option<Limit>) {
+        watch.killed = true;
+        watch.limit = limit;
+        self.kill();
+    }
+
     /// Buries init, which ends only after everything else in the job, and adds up.
-    fn finish(self, watch: Watch, started: Instant) -> Reply {
+    fn finish(self, watch: Watch, started: Instant, guard: Guard) -> Reply {
         let (raw, cost) = match sys::wait(self.init) {
             Ok(waited) => waited,
             Err(error) => return Reply::Failed(format!("wait for the job: {error}")),
@@ -313,13 +363,9 @@ impl Cell {
                 None => return Reply::Failed(format!("end the job: init left with {raw:#x}")),
             },
         };
-        let limit = if watch.timed_out {
-            Some(Limit::WallClock)
-        } else if self.group.ran_out_of_memory() {
-            Some(Limit::Memory)
-        } else {
-            self.group.ran_out_of_pids().then_some(Limit::Pids)
-        };
+        let limit = watch.limit.or_else(|| self.group.ran_out());
+        // Nobody waits for the size of what was cancelled.
+        let limit = limit.or_else(|| (!watch.killed).then(|| guard.last(status))?);
         Reply::Exited(Exit {
             status,
             limit,
@@ -332,7 +378,7 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
         // Already buried where the job has run; its directories go when it is gone.
         let _ = sys::wait(self.init);
     }
@@ -343,7 +389,8 @@ impl Drop for Cell {
 struct Watch {
     word: Option<Word>,
     killed: bool,
-    timed_out: bool,
+    /// What it was killed for, if for a bound.
+    limit: Option<Limit>,
 }
 
 /// The signal that ended init itself.
@@ -360,7 +407,8 @@ fn timespec(left: Duration) -> Timespec {
     }
 }
 
-/// What the overlays left in the work directories: empty directories that only root can remove.
+/// What the overlays left in the work directories: empty directories that only root can remove. A
+/// node that is root removes them with the work directories, when nobody waits for that.
 fn drop_work(spec: &Spec) {
     let layered = spec.layered.iter().map(|layered| &layered.work);
     for work in layered.chain([&spec.root.work]) {

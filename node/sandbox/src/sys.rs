@@ -17,7 +17,6 @@ use std::{
 };
 
 use rustix::process::Pid;
-use seccompiler::BpfProgram;
 
 /// Exit code of a process of ours that panicked.
 const EXIT_PANIC: c_int = 70;
@@ -29,10 +28,20 @@ pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWPID
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWCGROUP) as u64;
+/// Mounts of its own.
+#[cfg(test)]
+pub(crate) const MOUNTS: u64 = libc::CLONE_NEWNS as u64;
 /// Users of its own.
 pub(crate) const NEW_USERS: u64 = libc::CLONE_NEWUSER as u64;
 /// The new process is a sibling, so that the caller's parent may wait for it.
 pub(crate) const SIBLING: u64 = libc::CLONE_PARENT as u64;
+
+/// Moves this process into new namespaces for users and for mounts. Fails where it has more than one
+/// thread.
+pub(crate) fn leave_users_and_mounts() -> io::Result<()> {
+    // SAFETY: plain call without pointers; no descriptor table is unshared.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }.into())
+}
 
 /// Runs `child` in a copy of this process, which ends with its return value, in new namespaces
 /// as `flags` says. Of descriptors it has 0, 1, 2 and those of `keep`; `child` must own none of
@@ -212,6 +221,28 @@ pub(crate) fn set_mount(
     checked(got)
 }
 
+/// Takes flags away from a mount and from all below it.
+pub(crate) fn clear_mounts(mount: impl AsFd, flags: u64) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: flags,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: as in `set_mount`.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    checked(got)
+}
+
 /// Sets the user and group that new files get, without touching anything else.
 pub(crate) fn set_file_ids(uid: u32, gid: u32) {
     // SAFETY: no pointers; these calls cannot fail for root, and a failure shows as EOVERFLOW
@@ -222,15 +253,29 @@ pub(crate) fn set_file_ids(uid: u32, gid: u32) {
     }
 }
 
+/// Whether the kernel takes system call filters from this process.
+pub(crate) fn filters_are_taken() -> io::Result<()> {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the pointer is to a live number of the type that this question takes.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    };
+    checked(got)
+}
+
 /// Installs a system call filter for this process and all that come from it.
-pub(crate) fn install_filter(program: &BpfProgram) -> io::Result<()> {
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let filter = libc::sock_fprog {
         len,
-        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+        filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: seccompiler's instruction has the kernel's layout (it is repr(C) with the same
-    // fields), the length is the slice's, and the kernel only reads it.
+    // SAFETY: the length is the slice's, and the kernel only reads it.
     let got = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
@@ -240,6 +285,99 @@ pub(crate) fn install_filter(program: &BpfProgram) -> io::Result<()> {
         )
     };
     checked(got)
+}
+
+/// What a Landlock ruleset takes away where no rule gives it back: the kernel's own bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct LandlockRules {
+    pub(crate) files: u64,
+    pub(crate) network: u64,
+    pub(crate) scopes: u64,
+}
+
+/// The kernel's argument for one rule.
+#[repr(C, packed)]
+struct LandlockBeneath {
+    allowed: u64,
+    parent: c_int,
+}
+
+/// `LANDLOCK_CREATE_RULESET_VERSION` and `LANDLOCK_RULE_PATH_BENEATH`.
+const LANDLOCK_VERSION: c_int = 1;
+const LANDLOCK_BENEATH: c_int = 1;
+
+/// The version of the kernel's Landlock, 0 where there is none or where it is off.
+pub(crate) fn landlock_version() -> u32 {
+    // SAFETY: with this flag the kernel takes no pointer and makes nothing.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<LandlockRules>(),
+            0,
+            LANDLOCK_VERSION,
+        )
+    };
+    u32::try_from(got).unwrap_or(0)
+}
+
+/// A new ruleset; the last words may be unknown to an older kernel if they are zero.
+pub(crate) fn landlock_rules(rules: &LandlockRules) -> io::Result<OwnedFd> {
+    // SAFETY: the pointer is to a live struct of the kernel's layout whose size is passed.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::from_ref(rules),
+            std::mem::size_of::<LandlockRules>(),
+            0,
+        )
+    };
+    checked(got)?;
+    let fd = c_int::try_from(got).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives rights back for everything beneath a file.
+pub(crate) fn landlock_allow(
+    rules: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    allowed: u64,
+) -> io::Result<()> {
+    let beneath = LandlockBeneath {
+        allowed,
+        parent: parent.as_raw_fd(),
+    };
+    // SAFETY: the pointer is to a live struct of the kernel's layout for this kind of rule.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            rules.as_raw_fd(),
+            LANDLOCK_BENEATH,
+            &raw const beneath,
+            0,
+        )
+    };
+    checked(got)
+}
+
+/// Puts a ruleset up for this process and all that come from it.
+pub(crate) fn landlock_restrict(rules: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) })
+}
+
+/// Leaves the session keyring that came from the node for a new one that is empty.
+pub(crate) fn own_keyring() -> io::Result<()> {
+    /// `KEYCTL_JOIN_SESSION_KEYRING`.
+    const JOIN: c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    let got = unsafe { libc::syscall(libc::SYS_keyctl, JOIN, ptr::null::<c_char>()) };
+    match checked(got) {
+        // A kernel without keys has none to take.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        done => done,
+    }
 }
 
 /// Gives every signal its default meaning again and unblocks all; exec keeps ignored ones.

@@ -30,7 +30,7 @@ pub(crate) const KILL: u8 = b'k';
 /// Descriptors in one message.
 const FDS_MAX: usize = 2;
 /// Bytes of a message between launcher and helper.
-pub(crate) const ORDER_MAX: usize = 128;
+pub(crate) const ORDER_MAX: usize = 4_200;
 
 /// What can be wrong with a message.
 #[derive(Debug, Error)]
@@ -56,7 +56,8 @@ pub(crate) struct Request {
     pub(crate) spec: Spec,
 }
 
-/// From a supervisor to the launcher: one of the first three, then one of the last two.
+/// From a supervisor to the launcher: one of the first three, then (after the gate of a job that has
+/// one) one of the last two.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Started,
@@ -70,8 +71,8 @@ pub(crate) enum Reply {
 pub(crate) enum Word {
     /// The stem's report: the init's process id as the host sees it.
     Born(i32),
-    /// The root stands; the command waits for the supervisor's go.
-    Built,
+    /// The socket that follows is the job's gate.
+    Gate,
     /// The command runs.
     Running,
     /// The request does not fit the disk.

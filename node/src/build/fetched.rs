@@ -26,14 +26,8 @@ pub(super) async fn all(
 ) -> Result<TreeId, String> {
     let mut files = BTreeMap::new();
     for (place, declared) in fetch.files.iter().enumerate() {
-        let known = known(store, declared);
-        let (blob, size) = match known {
-            Some(known) => known,
-            None => {
-                let sources = sources.get(place).map(Vec::as_slice).unwrap_or_default();
-                one(store, fetcher, declared, sources).await?
-            }
-        };
+        let sources = sources.get(place).map(Vec::as_slice).unwrap_or_default();
+        let (blob, size) = file(store, fetcher, declared, sources).await?;
         for checksum in &declared.checksums {
             files.insert(checksum.cache_path(), (blob, size));
         }
@@ -43,6 +37,19 @@ pub(super) async fn all(
         .map(|(path, (blob, size))| (path.as_str(), *blob, *size));
     let tree = Tree::of_files(listed).map_err(|error| chain(&error))?;
     store.put_tree(&tree, &[]).map_err(|error| chain(&error))
+}
+
+/// Has one declared file in the store.
+pub(super) async fn file(
+    store: &Store,
+    fetcher: &Fetcher,
+    declared: &Declared,
+    sources: &[Source],
+) -> Result<(BlobId, u64), String> {
+    match known(store, declared) {
+        Some(known) => Ok(known),
+        None => one(store, fetcher, declared, sources).await,
+    }
 }
 
 fn known(store: &Store, declared: &Declared) -> Option<(BlobId, u64)> {

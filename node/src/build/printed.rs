@@ -18,6 +18,8 @@ pub(super) struct Printed {
     left: u64,
     tail: Vec<u8>,
     fresh: Vec<u8>,
+    /// Whether a line has begun and not ended.
+    mid_line: bool,
 }
 
 impl Printed {
@@ -29,12 +31,25 @@ impl Printed {
             redactor,
             tail: Vec::new(),
             fresh: Vec::new(),
+            mid_line: false,
         }
+    }
+
+    /// Bytes that still fit.
+    pub(super) const fn room(&self) -> u64 {
+        self.left
+    }
+
+    /// Adds a line of the node's own, looked at for secrets as all others are.
+    pub(super) fn say(&mut self, line: &str) -> Result<(), StoreError> {
+        let start = if self.mid_line { "\n" } else { "" };
+        self.take(format!("{start}caravan: {line}\n").as_bytes())
     }
 
     /// Takes more of it. What is beyond the bound is left out, but is looked at: a secret that begins
     /// before the bound is a secret, and not the bytes before the bound.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.mid_line = bytes.last().map_or(self.mid_line, |last| *last != b'\n');
         let Some(redactor) = &mut self.redactor else {
             return self.keep(bytes);
         };

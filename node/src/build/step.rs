@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::Read,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -17,16 +18,16 @@ use caravan_protocol::{
 use caravan_sandbox::{
     Bind, Error, Exit, Image, JobName, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
 };
-use caravan_store::{LogWriter, StoreError, Workspace};
+use caravan_store::{StoreError, Workspace};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
     Builder, Built, Secrets, chain,
+    gate::Gate,
     lent::{Lent, inside},
     printed::Printed,
-    redact::Redactor,
     words,
 };
 
@@ -51,6 +52,8 @@ struct Ended {
     exit: Exit,
     log: BlobId,
     tail: String,
+    /// It was killed for the bytes that it moved over the network.
+    spent: Option<String>,
 }
 
 impl Step<'_> {
@@ -85,7 +88,7 @@ impl Step<'_> {
         let log = store
             .log_writer(self.name, limits::LOG_BYTES_MAX)
             .map_err(|error| chain(&error))?;
-        let running = self
+        let mut running = self
             .builder
             .sandbox
             .start(&spec)
@@ -95,8 +98,10 @@ impl Step<'_> {
         if cancel.is_cancelled() {
             running.kill();
         }
+        let gate = Gate::open(self.builder, (self.action, self.run), &mut running)?;
         self.make_images();
-        let ended = follow(running, log, self.action.limits.log_bytes, redactor)?;
+        let printed = Printed::new(log, self.action.limits.log_bytes, redactor);
+        let ended = follow(running, printed, gate)?;
         lent.give_back();
         if cancel.is_cancelled() {
             return Ok(Built::infra("the attempt was cancelled"));
@@ -168,26 +173,60 @@ impl Step<'_> {
         (spec.uid, spec.gid) = self.run.user;
         spec.setuid_inside = self.run.profile == Profile::Spec;
         spec.scratch = self.run.profile == Profile::Strict;
-        spec.network = match self.run.network {
+        spec.network = match &self.run.network {
             Network::None => caravan_sandbox::Network::None,
-            Network::Host => caravan_sandbox::Network::Host,
+            Network::Host | Network::Fetch(_) => caravan_sandbox::Network::Gate,
         };
+        self.lead_to_gate(&mut spec, workspace)?;
         spec.limits = Limits {
             memory_bytes: self.action.limits.memory_bytes,
             pids: u64::from(self.action.limits.pids),
             wall_ms: self.action.limits.wall_ms,
             output_bytes: self.action.limits.log_bytes,
-            cpu_millis: None,
+            cpu_millis: self.builder.cpu_millis,
+            cpu_ms: Some(self.action.limits.cpu_ms.max(1)),
             nofile: OPEN_FILES_MAX,
+            disk_bytes: self.action.limits.disk_bytes,
+            inodes: self.action.limits.inodes,
         };
         Ok(spec)
+    }
+
+    /// Lets the step's programs find its gate, if it has one.
+    fn lead_to_gate(&self, spec: &mut Spec, workspace: &Workspace) -> Result<(), String> {
+        if self.run.network == Network::None {
+            return Ok(());
+        }
+        for (name, value) in caravan_egress::variables(caravan_sandbox::GATE_PORT) {
+            // What the step says itself stands.
+            if spec.env.iter().all(|(own, _)| *own != name) {
+                spec.env.push((name, value));
+            }
+        }
+        if spec.setuid_inside {
+            let source = workspace.path().join("sudoers");
+            let failed = |error: std::io::Error| format!("write {}: {error}", source.display());
+            std::fs::write(&source, caravan_egress::SUDOERS).map_err(failed)?;
+            let mode = std::fs::Permissions::from_mode(0o440);
+            std::fs::set_permissions(&source, mode).map_err(failed)?;
+            spec.binds.push(Bind {
+                source,
+                target: PathBuf::from("/etc/sudoers.d/caravan-proxy"),
+                read_only: true,
+            });
+        }
+        Ok(())
     }
 
     /// What an ended step left: its named outputs in any case, its layer if it passed.
     fn collect(&self, workspace: Workspace, ended: &Ended) -> Result<Built, String> {
         let outputs = self.outputs(&workspace)?;
-        let passed = ended.exit.status == Status::Code(0) && ended.exit.limit.is_none();
-        if !passed && let Some(why) = self.hosts_fault(ended) {
+        let well = ended.exit.status == Status::Code(0) && ended.exit.limit.is_none();
+        let passed = well && ended.spent.is_none();
+        if !passed
+            && ended.spent.is_none()
+            && let Some(why) = self.hosts_fault(ended)
+        {
             return Err(why);
         }
         let output = match passed && self.run.keep_layer {
@@ -215,6 +254,12 @@ impl Step<'_> {
     fn hosts_fault(&self, ended: &Ended) -> Option<String> {
         let full =
             || "the disk that holds the store is full; make room and run it again".to_owned();
+        match ended.exit.limit {
+            // It has met its own bound before the host's.
+            Some(Limit::Disk | Limit::Inodes) => return None,
+            Some(Limit::Room) => return Some(full()),
+            _ => {}
+        }
         let disk = rustix::fs::statvfs(self.builder.store.dir()).ok()?;
         let room = disk.f_bavail.saturating_mul(disk.f_frsize);
         // A step may have made some room again as it cleaned up. Its words alone prove nothing: it can
@@ -276,24 +321,22 @@ fn ingest_failure(error: &StoreError) -> String {
     )
 }
 
-/// Reads a step's output into its log, without the secrets that `redactor` knows, and waits for its
-/// end.
-fn follow(
-    mut running: Running,
-    log: LogWriter,
-    max: u64,
-    redactor: Option<Redactor>,
-) -> Result<Ended, String> {
+/// Reads a step's output into its log, with what its gate has to say, and waits for its end.
+fn follow(mut running: Running, mut printed: Printed, gate: Option<Gate>) -> Result<Ended, String> {
     let Some(output) = running.take_output() else {
         return Err("the step has no output".to_owned());
     };
     let mut output = File::from(output);
-    let max = max.min(log.room());
+    let max = printed.room();
     let mut meter = Meter::new(max, running.killer());
-    let mut printed = Printed::new(log, max, redactor);
     // A secret may be in it.
     let mut piece = Zeroizing::new(vec![0; 64 * 1024]);
     loop {
+        if let Some(gate) = &gate {
+            gate.until(&output, |line| {
+                printed.say(line).map_err(|error| chain(&error))
+            })?;
+        }
         match output.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => {
@@ -309,38 +352,31 @@ fn follow(
     }
     let exit = running.wait().map_err(|error: Error| chain(&error))?;
     let exit = meter.amend(exit);
-    let too_much = (exit.limit == Some(Limit::Output)).then(|| printed_too_much(max));
+    let (lines, spent) = gate.map(Gate::close).unwrap_or_default();
+    for line in lines {
+        printed.say(&line).map_err(|error| chain(&error))?;
+    }
+    let too_much = (exit.limit == Some(Limit::Output)).then(|| words::printed_too_much(max));
     let cut_short = too_much.map(|why| format!("the step was stopped: {why}"));
     let (log, tail) = printed
         .end(cut_short.as_deref())
         .map_err(|error| chain(&error))?;
-    Ok(Ended { exit, log, tail })
-}
-
-fn printed_too_much(max: u64) -> String {
-    match (max >> 20, max % (1 << 20)) {
-        (mebibytes, 0) => format!("it printed more than the {mebibytes} MiB it may"),
-        _ => format!("it printed more than the {max} bytes it may"),
-    }
+    Ok(Ended {
+        exit,
+        log,
+        tail,
+        spent,
+    })
 }
 
 /// What a failed step is said to have failed of.
 fn failure(ended: &Ended, action: &Action) -> String {
+    if let Some(spent) = &ended.spent {
+        return spent.clone();
+    }
     let limits = &action.limits;
     let what = match (ended.exit.limit, ended.exit.status) {
-        (Some(Limit::Memory), _) => {
-            format!(
-                "it used more memory than the {} MiB it may",
-                limits.memory_bytes >> 20
-            )
-        }
-        (Some(Limit::Pids), _) => {
-            format!("it started more processes than the {} it may", limits.pids)
-        }
-        (Some(Limit::WallClock), _) => {
-            format!("it took longer than the {} s it may", limits.wall_ms / 1000)
-        }
-        (Some(Limit::Output), _) => printed_too_much(limits.log_bytes),
+        (Some(limit), _) => words::of_limit(limit, limits),
         (None, Status::Signal(signal)) => format!("it was killed by signal {signal}"),
         (None, Status::Code(code)) => format!("it exited with {code}"),
     };

@@ -1,6 +1,9 @@
 //! The words of a failure: the few lines of a log that say what went wrong. A compiler's own
 //! message is better than "exited with 2".
 
+use caravan_protocol::action::Limits;
+use caravan_sandbox::Limit;
+
 /// Lines of a failure's words at most.
 const LINES_MAX: usize = 30;
 /// Characters of one line at most.
@@ -25,6 +28,45 @@ pub(crate) fn of_failure(log: &str) -> String {
         .iter()
         .map(|line| line.chars().take(LINE_CHARS_MAX).collect::<String>());
     cut.collect::<Vec<_>>().join("\n")
+}
+
+/// What a step is said to have failed of that has met one of its bounds.
+#[must_use]
+pub(super) fn of_limit(limit: Limit, limits: &Limits) -> String {
+    let memory = || amount(limits.memory_bytes);
+    let disk = || amount(limits.disk_bytes);
+    match limit {
+        Limit::Memory => format!("it used more memory than the {} it may", memory()),
+        Limit::Pids => format!("it started more processes than the {} it may", limits.pids),
+        Limit::WallClock => format!("it took longer than the {} it may", seconds(limits.wall_ms)),
+        Limit::Disk => format!("it took more room on the disk than the {} it may", disk()),
+        Limit::Inodes => format!("it made more files than the {} it may", limits.inodes),
+        Limit::Room => format!("the disk has no room for the {} it may take", disk()),
+        Limit::Cpu => format!(
+            "it used more processor time than the {} it may",
+            seconds(limits.cpu_ms)
+        ),
+        Limit::Output => printed_too_much(limits.log_bytes),
+    }
+}
+
+/// What a step is said to have failed of that has printed more than this.
+pub(super) fn printed_too_much(max: u64) -> String {
+    format!("it printed more than the {} it may", amount(max))
+}
+
+fn amount(bytes: u64) -> String {
+    match (bytes >> 20, bytes % (1 << 20)) {
+        (mebibytes @ 1.., 0) => format!("{mebibytes} MiB"),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    match (ms / 1000, ms % 1000) {
+        (seconds @ 1.., 0) => format!("{seconds} s"),
+        _ => format!("{ms} ms"),
+    }
 }
 
 /// Whether a line begins a message about what went wrong.
@@ -78,6 +120,32 @@ mod tests {
         assert!(words.starts_with("File \"a.ml\", line 3"), "{words}");
         assert!(words.contains("Error: Unbound value x"), "{words}");
         assert!(!words.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn every_bound_is_named_with_its_figure() {
+        let limits = Limits {
+            wall_ms: 1500,
+            memory_bytes: 5 << 20,
+            disk_bytes: 7 << 20,
+            log_bytes: 1000,
+            inodes: 33,
+            pids: 44,
+            cpu_ms: 6000,
+        };
+        for (limit, figure) in [
+            (Limit::Memory, "5 MiB"),
+            (Limit::Pids, "44"),
+            (Limit::WallClock, "1500 ms"),
+            (Limit::Disk, "7 MiB"),
+            (Limit::Inodes, "33"),
+            (Limit::Cpu, "6 s"),
+            (Limit::Output, "1000 bytes"),
+            (Limit::Room, "7 MiB"),
+        ] {
+            let words = of_limit(limit, &limits);
+            assert!(words.contains(&format!(" {figure} ")), "{words}");
+        }
     }
 
     #[test]

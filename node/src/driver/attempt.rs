@@ -3,61 +3,73 @@
 use caravan_mesh::Wanted;
 use caravan_protocol::{
     action::{Action, Limits, Network, Work},
-    claim::Verdict,
     ids::{ActionKey, NodeId, TreeId},
     limits,
     offer::AttemptId,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Driver, Notice, inputs, keeping,
+    Driver, Notice,
+    flights::Left,
+    inputs, keeping,
     outcome::{Landed, Reported},
     weigh::Reuse,
 };
 use crate::build::{Built, Secrets};
 
-/// Whether this node does such work for others: strangers' work never reaches out from here, and
-/// asks for no more than what this program itself would ask for.
-fn is_lendable(action: &Action) -> bool {
-    let (asked, most) = (&action.limits, Limits::default());
-    let modest = asked.memory_bytes <= most.memory_bytes
-        && asked.pids <= most.pids
-        && asked.log_bytes <= most.log_bytes
-        && asked.wall_ms <= LENT_WALL_MS_MAX;
-    match &action.work {
-        Work::Run(run) => modest && run.network == Network::None && run.secrets.is_empty(),
+/// Why this node does not do such work, if it does not: nobody's asks for more than is allowed, and
+/// strangers' never reaches out from here.
+fn refusal(action: &Action, most: &Limits, own: bool) -> Option<String> {
+    let lent = Limits {
+        wall_ms: most.wall_ms.min(LENT_WALL_MS_MAX),
+        ..*most
+    };
+    let most = if own { most } else { &lent };
+    if let Err(too_much) = action.needs().within(most) {
+        return Some(too_much.to_string());
+    }
+    let lendable = match &action.work {
+        Work::Run(run) => run.network == Network::None && run.secrets.is_empty(),
         // Those cost less than asking for them.
         Work::Fetch(_) | Work::Copy(_) => false,
-    }
+    };
+    let why = "this node lends its processors and not its network";
+    (!own && !lendable).then(|| why.to_owned())
 }
 
 /// Longest step that is done for others, milliseconds.
 const LENT_WALL_MS_MAX: u64 = 4 * 3_600_000;
 
 impl Driver {
-    /// Begins an attempt. Exactly one [`Notice::Built`] follows. What this node has done before is
-    /// not done again, and two owners that want the same at once share one run.
+    /// Begins an attempt. Exactly one [`Notice::Built`] or [`Notice::Left`] follows for it or for
+    /// the run that it shares. What this node has done before is not done again, and two owners
+    /// that want the same at once share one run.
     pub(crate) fn start_attempt(&mut self, attempt: AttemptId, encoded: Vec<u8>) {
         let key = attempt.job.action();
+        let own = attempt.owner == self.shared.home.key.node();
         self.changed = true;
-        if let Some(flight) = self.flights.get_mut(&key) {
-            flight.push((attempt, encoded));
-        } else {
-            self.flights.insert(key, Vec::new());
-            self.launch(attempt, &encoded);
+        // What an owner may not have done here it may not have from another's run either.
+        let most = &self.shared.config.most;
+        let action = Action::decode(&encoded).ok();
+        match action.and_then(|action| refusal(&action, most, own)) {
+            Some(why) => self.tell_left(attempt, why),
+            None => {
+                if let Some(encoded) = self.flights.join(attempt, encoded) {
+                    self.launch(attempt, encoded);
+                }
+            }
         }
-        if attempt.owner == self.shared.home.key.node() {
+        if own {
             self.show_standing(key);
         }
     }
 
-    fn launch(&mut self, attempt: AttemptId, encoded: &[u8]) {
-        let cancel = CancellationToken::new();
-        self.attempts.insert(attempt, cancel.clone());
+    /// Starts the run of an action of which nothing runs.
+    pub(super) fn launch(&mut self, attempt: AttemptId, encoded: Vec<u8>) {
+        let action = Action::decode(&encoded);
+        let cancel = self.flights.launch(attempt, encoded);
         let shared = std::sync::Arc::clone(&self.shared);
         let key = attempt.job.action();
-        let action = Action::decode(encoded);
         let own = attempt.owner == shared.home.key.node();
         let done_before = match &action {
             Ok(action) if !own => self.done_before(key, action),
@@ -76,9 +88,6 @@ impl Driver {
             let mut fetched_bytes = 0;
             let built = match (done_before, action) {
                 (Some(built), _) => built,
-                (None, Ok(action)) if !own && !is_lendable(&action) => {
-                    Built::infra("this node lends its processors and not its network")
-                }
                 (None, Ok(action)) if action.key() == Ok(key) => {
                     match inputs::bring(&shared, &action, &providers, &cancel).await {
                         Ok(bytes) => {
@@ -149,57 +158,19 @@ impl Driver {
         })
     }
 
-    /// Ends the others that waited for the same run. If it was cancelled, the next of them runs.
-    pub(crate) fn land(
-        &mut self,
-        key: ActionKey,
-        built: &Built,
-        cancelled: bool,
-    ) -> Vec<AttemptId> {
-        let Some(mut waiting) = self.flights.remove(&key) else {
-            return Vec::new();
-        };
-        // Trouble of one owner's attempt is not the other's: it may have what the first lacked.
-        if (cancelled || built.verdict == Verdict::Infra) && !waiting.is_empty() {
-            let (attempt, encoded) = waiting.remove(0);
-            self.flights.insert(key, waiting);
-            self.launch(attempt, &encoded);
-            return Vec::new();
+    /// Stops an attempt, and its run if nobody else has a part in it.
+    pub(crate) fn stop_attempt(&mut self, attempt: AttemptId) {
+        if self.flights.leave(attempt) == Left::Ended {
+            self.tell_left(attempt, "the attempt was cancelled".to_owned());
         }
-        debug_assert!(
-            built.verdict != Verdict::Pass || !cancelled,
-            "a cancelled run has no result"
-        );
-        waiting.into_iter().map(|(attempt, _)| attempt).collect()
     }
 
-    /// Stops an attempt; one that only waits for another's run ends at once.
-    pub(crate) fn stop_attempt(&mut self, attempt: AttemptId) {
-        if let Some(running) = self.attempts.get(&attempt) {
-            running.cancel();
-            return;
-        }
-        let key = attempt.job.action();
-        let Some(waiting) = self.flights.get_mut(&key) else {
-            return;
-        };
-        let before = waiting.len();
-        waiting.retain(|(other, _)| *other != attempt);
-        if waiting.len() < before {
-            let built = Built::infra("the attempt was cancelled");
-            let notice = Notice::Built {
-                attempt,
-                action: key,
-                built,
-                fetched_bytes: 0,
-            };
-            let shared = std::sync::Arc::clone(&self.shared);
-            self.shared
-                .tasks
-                .spawn_to_end("stopped attempt", async move {
-                    let _ = shared.notices.send(notice).await;
-                });
-        }
+    /// Told as a notice: the engine is in the midst of something.
+    fn tell_left(&self, attempt: AttemptId, why: String) {
+        let shared = std::sync::Arc::clone(&self.shared);
+        self.shared.tasks.spawn_to_end("left attempt", async move {
+            let _ = shared.notices.send(Notice::Left { attempt, why }).await;
+        });
     }
 
     /// Members to ask for what is not here: the owner of the work first.

@@ -13,7 +13,7 @@ use caravan_protocol::{
     tree::Kind,
     view::State,
 };
-use caravan_store::{Lease, Store};
+use caravan_store::{FULL_WORDS, Lease, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -70,13 +70,31 @@ impl Handle {
         // Whoever asked may go away while a large directory is read.
         let stop = self.shared.tasks.stopping().child_token();
         let _stops = stop.clone().drop_guard();
-        let shared = Arc::clone(&self.shared);
-        let work = move || prepare(&shared, request, heard, &stop);
-        let given_up = |_| Refusal::Node("reading the directory was given up".to_owned());
-        let prepared = self.shared.tasks.blocking(work).await.map_err(given_up)??;
+        let mut prepared = self.prepare(&request, &heard, &stop).await;
+        if matches!(&prepared, Err(Refusal::Node(text)) if text.contains(FULL_WORDS)) {
+            // As for a step: room is made, and it is tried once more.
+            super::keeping::make_room(&self.shared, true).await;
+            prepared = self.prepare(&request, &heard, &stop).await;
+        }
+        let prepared = prepared?;
         let asked = self.ask(|reply| Ask::Build { prepared, reply });
         let run = asked.await.map_err(Refusal::Node)?;
         Ok((run, hears))
+    }
+}
+
+impl Handle {
+    async fn prepare(
+        &self,
+        request: &BuildRequest,
+        heard: &mpsc::Sender<Reply>,
+        stop: &CancellationToken,
+    ) -> Result<Prepared, Refusal> {
+        let (request, heard, stop) = (request.clone(), heard.clone(), stop.clone());
+        let shared = Arc::clone(&self.shared);
+        let work = move || prepare(&shared, request, heard, &stop);
+        let given_up = |_| Refusal::Node("reading the directory was given up".to_owned());
+        self.shared.tasks.blocking(work).await.map_err(given_up)?
     }
 }
 

@@ -113,6 +113,7 @@ impl Driver {
             // Nor does a secret ever leave this node.
             remote_ok: matches!(&action.work, Work::Run(run)
                 if run.secrets.is_empty() && run.network == Network::None),
+            needs: action.needs(),
             action: encoded,
         };
         self.jobs.insert(
@@ -218,6 +219,12 @@ impl Driver {
     pub(crate) fn close_infra(&mut self, key: ActionKey, why: &str) {
         let trouble = self.jobs.get(&key).and_then(|job| job.trouble.clone());
         let message = trouble.map_or_else(|| why.to_owned(), |last| format!("{why}: {last}"));
+        let message = format!("infrastructure failure, not the project's: {message}");
+        self.close_undone(key, message);
+    }
+
+    /// A job that nobody does, for the reason that the message gives.
+    pub(crate) fn close_undone(&mut self, key: ActionKey, message: String) {
         let outcome = Outcome {
             action: key,
             verdict: Verdict::Infra,
@@ -228,9 +235,7 @@ impl Driver {
             node: self.shared.home.key.node(),
             cached: false,
             wall_ms: 0,
-            message: Some(format!(
-                "infrastructure failure, not the project's: {message}"
-            )),
+            message: Some(message),
         };
         self.close(key, &outcome);
     }

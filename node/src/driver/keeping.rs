@@ -6,7 +6,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,13 +21,15 @@ use caravan_protocol::{
     offer::AttemptId,
     policy::{Base, Command, Outcome},
 };
-use caravan_store::{Collect, FULL_WORDS, Hold, Lease, Pin, Pinned, Store, StoreError, Used};
+use caravan_store::{
+    Collect, FULL_WORDS, Hold, Lease, Pin, Pinned, Stage, Store, StoreError, Used,
+};
 use tokio::sync::Notify;
 
 use super::{Driver, Shared, inputs};
 use crate::{
     build::{Built, chain},
-    keeping::now_s,
+    keeping::{freezing, now_s},
 };
 
 /// How often the water marks are looked at.
@@ -39,6 +44,8 @@ const HEALED_MAX: usize = 1000;
 pub(crate) struct Keeping {
     /// One collection is enough for all that wait for room.
     collecting: tokio::sync::Mutex<()>,
+    /// How many wait for room at once: a collection that takes its time is to hurry.
+    waiting: AtomicUsize,
     look: Notify,
     kept: Mutex<Kept>,
 }
@@ -156,7 +163,11 @@ pub(crate) async fn check_built(shared: &Arc<Shared>, attempt: AttemptId, built:
 /// waited for another's collection looks again whether it was enough.
 pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
     let before = shared.home.store.disk().ok();
+    // Whoever waits for room does not wait until something is frozen.
+    let waiting = now.then(|| Waiting::new(shared));
     let _one = shared.keeping.collecting.lock().await;
+    drop(waiting);
+    let keeping = Arc::clone(shared);
     let store = shared.home.store.clone();
     let marks = shared.config.store;
     let stop = shared.tasks.stopping();
@@ -175,11 +186,15 @@ pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
             now_s: now_s(),
             want_bytes,
             dry_run: false,
+            freeze: freezing(&marks).filter(|_| !now),
         };
-        let done = store.collect(&ask, &mut |_, _, _| !stop.is_cancelled())?;
-        if done.short_bytes > 0 {
-            store.drop_images();
-        }
+        let done = store.collect(&ask, &mut |stage, _, _| {
+            let may = match stage {
+                Stage::Freezing => keeping.keeping.waiting.load(Ordering::Relaxed) == 0,
+                _ => true,
+            };
+            may && !stop.is_cancelled()
+        })?;
         Ok(Some(done))
     };
     match shared.tasks.blocking(work).await {
@@ -192,11 +207,29 @@ pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
         Ok(Ok(Some(done))) => tracing::info!(
             freed_bytes = done.freed_bytes,
             evicted = done.evicted,
+            frozen = done.frozen,
+            packs = done.packs,
             "made room in the store"
         ),
         Ok(Err(error)) => {
             tracing::warn!(error = %chain(&error), "could not make room in the store")
         }
+    }
+}
+
+/// That somebody waits for room.
+struct Waiting(Arc<Shared>);
+
+impl Waiting {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.keeping.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.keeping.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

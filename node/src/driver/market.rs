@@ -5,7 +5,7 @@ use caravan_mesh::Event as MeshEvent;
 use caravan_protocol::{
     claim::Verdict,
     ids::{ActionKey, NodeId},
-    offer::{AttemptId, Command, Digest, Event, Loss, Message},
+    offer::{AttemptId, Command, Digest, Event, GaveUp, Loss, Message},
     platform::Platform,
 };
 
@@ -53,6 +53,13 @@ impl Driver {
                 outcome,
             } => {
                 self.on_done(attempt.job.action(), node, &outcome);
+            }
+            Command::GaveUp {
+                job,
+                reason: reason @ GaveUp::TooMuch(_),
+            } => {
+                let hint = "ask for less, or raise it under [limits] in the node's config.toml";
+                self.close_undone(job.action(), format!("refused: {reason}; {hint}"));
             }
             Command::GaveUp { job, reason } => self.close_infra(job.action(), &reason.to_string()),
             Command::Late {
@@ -109,15 +116,12 @@ impl Driver {
     /// An attempt ended here: its claim is signed, kept if it is final, and told to the engine,
     /// which tells the owner.
     pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: &Built) {
-        let ran = self.attempts.remove(&attempt);
         self.changed = true;
-        let Some(ran) = ran else {
-            // It waited for another's run and was stopped.
-            return self.finished(attempt, built, Vec::new());
-        };
-        let cancelled = ran.is_cancelled() && built.verdict == Verdict::Infra;
-        let others = self.land(action, built, cancelled);
-        if !cancelled && built.claim.is_none() {
+        let landing = self.flights.land(attempt, built.verdict == Verdict::Infra);
+        if let Some((next, encoded)) = landing.next {
+            self.launch(next, encoded);
+        }
+        if !landing.cancelled && built.claim.is_none() {
             match built.verdict {
                 Verdict::Infra => self.counters.infra += 1,
                 Verdict::Pass | Verdict::Fail => self.counters.executed += 1,
@@ -130,11 +134,19 @@ impl Driver {
             self.keep(action, &report.claim, report.words.as_deref());
         }
         let outcome = report.map(|report| report.encode()).unwrap_or_default();
-        self.finished(attempt, built, outcome.clone());
-        for other in others {
-            self.finished(other, built, outcome.clone());
+        for told in landing.told {
+            self.finished(told, built, outcome.clone());
         }
         self.shared.keeping.end(attempt);
+    }
+
+    /// An attempt is over here whose action may go on for others.
+    pub(crate) fn on_left(&mut self, attempt: AttemptId, why: String) {
+        self.changed = true;
+        let built = Built::infra(why);
+        let report = self.report(attempt.job.action(), &built);
+        let outcome = report.map(|report| report.encode()).unwrap_or_default();
+        self.finished(attempt, &built, outcome);
     }
 
     fn finished(&mut self, attempt: AttemptId, built: &Built, outcome: Vec<u8>) {
@@ -234,6 +246,7 @@ impl Driver {
             cost_ms: 60_000,
             // Elsewhere was of no use; here it is certain to be.
             remote_ok: job.action.platform != Platform::here(),
+            needs: job.action.needs(),
             action,
         };
         self.market(Event::Want(want));

@@ -65,7 +65,7 @@ impl Driver {
             cpu_ms: built.cpu_ms,
             environment: Environment {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                sandbox: caravan_protocol::action::SANDBOX_PROFILE.to_owned(),
+                sandbox: self.shared.sandbox.profile.clone(),
                 kernel: rustix::system::uname()
                     .release()
                     .to_string_lossy()

@@ -42,7 +42,7 @@ impl Driver {
         let own = self.shared.home.key.node();
         let now = clock::stamp();
         let mut nodes: BTreeMap<NodeId, NodeView> = self.peers.clone();
-        let running = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        let running = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
         for cert in self.membership.roster.members(now) {
             let here = cert.node == own;
             let seen = nodes.entry(cert.node).or_insert_with(|| NodeView {
@@ -88,6 +88,7 @@ impl Driver {
             counters: self.counters,
             running,
             slots: self.shared.config.slots,
+            sandbox: self.shared.sandbox.clone(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));
     }

@@ -330,9 +330,7 @@ impl Driver {
         for id in open {
             self.end_run(id, State::Cancelled, Some(STOPPED.to_owned()));
         }
-        for attempt in self.attempts.values() {
-            attempt.cancel();
-        }
+        self.flights.cancel_all();
         self.publish();
     }
 

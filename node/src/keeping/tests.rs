@@ -215,5 +215,106 @@ fn packs_are_counted_with_their_bytes() {
     let StoreTold::Stat(kept) = told(&store, &StoreAsk::Stat) else {
         panic!("how much is kept");
     };
-    assert_eq!((kept.packs, kept.pack_bytes), (1, frozen.bytes));
+    assert_eq!((kept.packs, kept.held.packs), (1, frozen.bytes));
+}
+
+fn freeze(store: &Store, what: &[String], idle_s: Option<u64>, dry_run: bool) -> Froze {
+    let what = what.to_vec();
+    let asked = StoreAsk::Freeze {
+        what,
+        idle_s,
+        dry_run,
+    };
+    match told(store, &asked) {
+        StoreTold::Froze(froze) => froze,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn trees_are_frozen_by_name_or_idleness_and_thawed() {
+    let (_dir, store) = new_store();
+    let tree = sample(&store);
+    let text = "what compresses\n".repeat(5000);
+    let large = layer(&store, |upper| {
+        std::fs::write(upper.join("large"), &text).expect("a file");
+    });
+    store.note_made(large, now_s(), 10, "young").expect("noted");
+    let names = [tree.to_string()];
+    let planned = freeze(&store, &names, None, true);
+    assert_eq!((planned.trees.len(), planned.packs), (1, 0));
+    assert!(store.packs().expect("packs").is_empty());
+    let froze = freeze(&store, &names, None, false);
+    assert_eq!((froze.packs, froze.stopped), (1, false));
+    assert!(
+        !froze.trees[0].mountable && froze.freed_bytes > 0,
+        "{froze:?}"
+    );
+    assert_eq!(store.layer(tree).expect("look"), None);
+    // Cold, it is read as before.
+    let (what, path) = (tree.to_string()[..12].to_owned(), Some("d/f".to_owned()));
+    let (done, bytes) = ask(&store, &StoreAsk::Cat { what, path });
+    assert_eq!((done, bytes), (Ok(Reply::Done), b"some bytes".to_vec()));
+    let idle = freeze(&store, &[], Some(3600), false);
+    assert!(
+        idle.trees.is_empty(),
+        "one is frozen, the other young: {idle:?}"
+    );
+    store
+        .pin(&Pin {
+            name: "large".to_owned(),
+            what: Pinned::Tree(large),
+            why: String::new(),
+            since_s: 0,
+        })
+        .expect("pinned");
+    let idle = freeze(&store, &[], Some(0), false);
+    assert!(idle.trees.len() == 1 && idle.trees[0].mountable, "{idle:?}");
+    assert!(idle.pack_bytes < text.len() as u64 / 10, "{idle:?}");
+    let StoreTold::Stat(kept) = told(&store, &StoreAsk::Stat) else {
+        panic!("no figures");
+    };
+    assert_eq!((kept.packs, kept.frozen), (2, 2));
+    let what = vec![tree.to_string()];
+    let StoreTold::Thawed(thawed) = told(&store, &StoreAsk::Thaw { what }) else {
+        panic!("not thawed");
+    };
+    assert!(thawed[0].blobs > 0 && store.layer(tree).expect("look").is_some());
+}
+
+#[test]
+fn what_is_no_tree_or_not_here_is_neither_frozen_nor_thawed() {
+    let (_dir, store) = new_store();
+    let blob = store.put_blob(b"a blob").expect("put").to_string();
+    for (what, word) in [
+        (blob, "a single blob"),
+        ("0".repeat(64), "nothing has that id"),
+    ] {
+        let what = vec![what];
+        let thaw = StoreAsk::Thaw { what: what.clone() };
+        let freeze = StoreAsk::Freeze {
+            what,
+            idle_s: None,
+            dry_run: false,
+        };
+        for asked in [thaw, freeze] {
+            let text = refused(&store, &asked);
+            assert!(text.contains(word), "{text}");
+        }
+    }
+    // Whoever asked and went away is not worked for.
+    let tree = sample(&store).to_string();
+    let freeze = StoreAsk::Freeze {
+        what: vec![tree],
+        idle_s: None,
+        dry_run: false,
+    };
+    let gone = answer(&store, &Marks::default(), &freeze, &mut |_| false);
+    match gone {
+        Ok(Reply::Store(told)) => {
+            assert!(matches!(*told, StoreTold::Froze(froze) if froze.stopped))
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(store.packs().expect("packs").is_empty());
 }

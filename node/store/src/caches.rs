@@ -36,24 +36,26 @@ use crate::{
 
 mod layer;
 mod pour;
+mod room;
 mod weigh;
 
 const CACHES: &str = "caches";
 const ABOUT: &str = "about";
 
-/// The caches of one store; at most one of these for each store.
+/// The caches of one store.
 #[derive(Debug, Clone)]
 pub struct Caches {
     inner: Arc<Shelf>,
 }
 
 #[derive(Debug)]
-struct Shelf {
+pub(crate) struct Shelf {
     store: Store,
     bounds: Bounds,
-    /// Borrowers of each cache. Held while layers of any cache come or go.
-    lent: Mutex<BTreeMap<String, u32>>,
 }
+
+/// Borrowers of each cache. Held while layers of any cache come or go.
+pub(crate) type Lent = Mutex<BTreeMap<String, u32>>;
 
 /// How much caches may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,11 +121,7 @@ impl Caches {
     /// The caches of `store`. What a killed process left is removed.
     #[must_use]
     pub fn bounded(store: Store, bounds: Bounds) -> Self {
-        let inner = Arc::new(Shelf {
-            store,
-            bounds,
-            lent: Mutex::default(),
-        });
+        let inner = Arc::new(Shelf { store, bounds });
         if let Err(error) = inner.sweep() {
             // Whatever it was shows again, with its words, when a cache is asked for.
             tracing::warn!(%error, "caches were not tidied up");
@@ -324,7 +322,8 @@ struct Found {
 
 impl Shelf {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
-        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+        let lent = &self.store.inner.lent;
+        lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -14,11 +14,13 @@ use rustix::{
 };
 
 use crate::{
-    beneath, commit,
+    beneath,
+    caches::Shelf,
+    commit,
     error::{Doing, Result},
     limits::FINDINGS_MAX,
     object::Key,
-    orphans,
+    orphans, owner,
     parallel::{self, Load},
     store::{Inner, Store},
     walk::{self, Item, What},
@@ -61,6 +63,10 @@ pub enum FindingKind {
     DamagedLayer,
     /// A pack's file is gone or its bytes have changed.
     DamagedPack,
+    /// An image of a stack is not what was written.
+    DamagedImage,
+    /// A cache cannot be read, or holds what none does.
+    DamagedCache,
     /// A file that nothing names. Harmless: a process was killed before it could name or remove it.
     Orphan,
     /// The index itself had to be repaired, or is beyond it.
@@ -74,7 +80,7 @@ impl Report {
         self.found == 0 || self.findings.iter().all(|f| f.kind == FindingKind::Orphan)
     }
 
-    fn add_packs(&mut self, (checked, findings): (u64, Vec<Finding>), heal: bool) {
+    fn add_all(&mut self, (checked, findings): (u64, Vec<Finding>), heal: bool) {
         self.checked += checked;
         self.forgotten += if heal { findings.len() as u64 } else { 0 };
         for Finding { kind, path, reason } in findings {
@@ -119,7 +125,7 @@ enum Object {
 }
 
 impl Store {
-    /// Checks the whole store and, if `heal`, forgets what is damaged. `progress` is told how many
+    /// Checks the whole store, with its packs, images and caches, and, if `heal`, forgets what is damaged. `progress` is told how many
     /// of all objects and layers are done. Layers in use by a running step may be forgotten too.
     pub fn check(&self, heal: bool, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
         let inner = &self.inner;
@@ -137,8 +143,38 @@ impl Store {
             }
         }
         let (objects, layers) = inner.index.everything()?;
-        let total = (objects.len() + layers.len()) as u64;
+        let packs = crate::cold::all(inner)?.len();
+        let total = (objects.len() + layers.len() + packs) as u64;
         progress(0, total);
+        let (sound, bad_objects) = self.check_objects(&objects, total, &mut report, progress)?;
+        let mut bad_layers = Vec::new();
+        for tree in layers {
+            if let Err(why) = check_layer(self, tree, &sound)?
+                && !has_changed(self, tree, &objects)?
+            {
+                bad_layers.push(tree);
+                report.add(FindingKind::DamagedLayer, format!("layers/{tree}"), why);
+            }
+            report.checked += 1;
+            progress(report.checked, total);
+        }
+        if heal {
+            report.forgotten += (bad_objects.len() + bad_layers.len()) as u64;
+            commit::forget(inner, bad_objects, bad_layers)?;
+        }
+        self.check_others(heal, total, &mut report, progress)?;
+        Ok(report)
+    }
+
+    /// Hashes all objects: what is sound, and what is not.
+    fn check_objects(
+        &self,
+        objects: &[(Key, u64)],
+        total: u64,
+        report: &mut Report,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Sound, Vec<Key>)> {
+        let inner = &self.inner;
         let mut sound = Sound::default();
         let mut bad_objects: Vec<(Key, FindingKind, String)> = Vec::new();
         parallel::each(
@@ -165,22 +201,26 @@ impl Store {
             },
         )?;
         let bad_objects = report.add_objects(inner, bad_objects)?;
-        let mut bad_layers = Vec::new();
-        for tree in layers {
-            if let Err(why) = check_layer(self, tree, &sound)?
-                && !has_changed(self, tree, &objects)?
-            {
-                bad_layers.push(tree);
-                report.add(FindingKind::DamagedLayer, format!("layers/{tree}"), why);
-            }
-            report.checked += 1;
-            progress(report.checked, total);
-        }
-        if heal {
-            report.forgotten += (bad_objects.len() + bad_layers.len()) as u64;
-            commit::forget(inner, bad_objects, bad_layers)?;
-        }
-        report.add_packs(crate::cold::check(inner, heal)?, heal);
+        Ok((sound, bad_objects))
+    }
+
+    /// What is neither an object nor a layer.
+    fn check_others(
+        &self,
+        heal: bool,
+        total: u64,
+        report: &mut Report,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let inner = &self.inner;
+        let mut looked = report.checked;
+        let mut one_more = || {
+            looked += 1;
+            progress(looked.min(total), total);
+        };
+        report.add_all(crate::cold::check(inner, heal, &mut one_more)?, heal);
+        report.add_all(self.check_images(heal), heal);
+        report.add_all(Shelf::of(self).check(heal)?, heal);
         for path in orphans::layers(inner)?
             .into_iter()
             .chain(orphans::objects(inner)?)
@@ -192,7 +232,7 @@ impl Store {
                 report.forgotten += 1;
             }
         }
-        Ok(report)
+        Ok(())
     }
 }
 
@@ -256,9 +296,7 @@ fn check_inode(key: &Key, stat: &Stat) -> Option<String> {
     if mode != u32::from(key.mode) {
         return Some(format!("its mode is {mode:o} and not {:o}", key.mode));
     }
-    // Without root every file belongs to the node's own user.
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root && (stat.st_uid, stat.st_gid) != (key.uid, key.gid) {
+    if owner::are_kept() && (stat.st_uid, stat.st_gid) != (key.uid, key.gid) {
         return Some(format!(
             "it belongs to {}:{} and not {}:{}",
             stat.st_uid, stat.st_gid, key.uid, key.gid

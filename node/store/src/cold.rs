@@ -6,196 +6,62 @@
 //!
 //! Packs are placed as objects are: durable where they are made, renamed, and last named by the
 //! index. They are never changed. What a pack turns out not to have is forgotten of it, and is
-//! missing like anything else that is lost. Packs are not collected by themselves: whoever freezes
-//! also drops.
+//! missing like anything else that is lost. A collection drops packs; `docs/PACKS.md` says when.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{self, BufWriter, Read},
+    io::{self, Read},
     sync::Arc,
 };
 
-use caravan_pack::{Alone, Blobs, Elsewhere, Hint, Others, Pack, PackError, PackId, Reader, Want};
+use caravan_pack::{Alone, Elsewhere, Others, Pack, PackError, PackId};
 use caravan_protocol::{
     ids::{BlobId, TreeId},
-    tree::{Kind, Tree},
+    limits::TREE_BYTES_MAX,
+    tree::Tree,
 };
 
 use crate::{
-    blobs::{self, Batch},
     error::{Result, StoreError},
-    limits::{FREEZE_TREES_MAX, READ_BYTES},
     store::{Inner, Store},
+    work::Work,
 };
 
+mod check;
 mod files;
+mod freeze;
+mod source;
 mod table;
+mod thaw;
 
-pub(crate) use files::{Open, check, recover};
+pub(crate) use check::check;
+pub(crate) use files::{Open, going, recover, remove_files};
+pub use freeze::Frozen;
+pub(crate) use freeze::{Plan, freeze, plan, replace};
 pub use table::PackFacts;
-
-/// What freezing did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Frozen {
-    /// The new pack; none if packs had everything before.
-    pub pack: Option<PackId>,
-    /// Length of its file.
-    pub bytes: u64,
-    /// Blobs that it holds.
-    pub blobs: u64,
-    /// Sum of their lengths.
-    pub blob_bytes: u64,
-    /// Blobs of the trees that other packs had before.
-    pub known: u64,
-}
+pub(crate) use table::{FrozenTree, Going, all, forget, frozen, is_frozen, peek};
 
 impl Store {
-    /// Writes one pack with every blob of these trees that no pack has. The trees must be complete.
-    /// Their objects and layers stay; when this returns, losing them loses nothing.
-    pub fn freeze(&self, trees: &[TreeId], how: caravan_pack::Options) -> Result<Frozen> {
-        if trees.len() > FREEZE_TREES_MAX {
-            return Err(StoreError::TooMany {
-                what: "tree of one pack".to_owned(),
-                max: FREEZE_TREES_MAX as u64,
-            });
-        }
-        let lease = self.lease(trees);
-        let mut listings = Vec::new();
-        for &tree in trees {
-            let missing = self.missing(tree)?.len();
-            if missing > 0 {
-                return Err(StoreError::Incomplete { tree, missing });
-            }
-            listings.push((tree, self.tree(tree)?));
-        }
-        let (wants, known) = self.wants(&listings)?;
-        let mut frozen = Frozen {
-            known,
-            ..Frozen::default()
-        };
-        if wants.is_empty() {
-            return Ok(frozen);
-        }
-        let temp = files::Unplaced::create(&self.inner)?;
-        let source = Objects(&self.inner);
-        let mut to = BufWriter::with_capacity(READ_BYTES, temp.file());
-        let written =
-            caravan_pack::write(&wants, trees, &source, &Packs(&self.inner), how, &mut to)
-                .map_err(failed)?;
-        to.into_inner()
-            .map_err(|error| StoreError::io("write a pack".to_owned(), error.into_error()))?;
-        files::place(&self.inner, &temp, written.id)?;
-        drop(lease);
-        frozen.pack = Some(written.id);
-        frozen.bytes = written.bytes;
-        frozen.blobs = written.blobs;
-        frozen.blob_bytes = written.blob_bytes;
-        Ok(frozen)
-    }
-
-    /// What of these trees no pack has, in their order, and the number of blobs that packs have.
-    fn wants<'a>(&self, listings: &'a [(TreeId, Tree)]) -> Result<(Vec<Want<'a>>, u64)> {
-        let mut seen = BTreeSet::new();
-        let mut wants = Vec::new();
-        table::view(&self.inner, |packed| {
-            for (tree, listing) in listings {
-                let files = listing
-                    .entries()
-                    .iter()
-                    .filter_map(|entry| match entry.kind {
-                        Kind::File { blob, .. } => Some((blob, Hint::Path(&entry.path))),
-                        _ => None,
-                    });
-                for (blob, hint) in [(tree.blob(), Hint::Tree)].into_iter().chain(files) {
-                    if seen.insert(blob) && !packed.has(blob)? {
-                        wants.push(Want { blob, hint });
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        let known = seen.len() - wants.len();
-        Ok((wants, known as u64))
-    }
-
-    /// Brings all blobs of this tree that only packs have back as objects, and says how many.
-    pub fn thaw(&self, tree: TreeId) -> Result<u64> {
-        let listing = self.tree(tree)?;
-        self.thaw_listing(tree, &listing)
-    }
-
-    pub(crate) fn thaw_listing(&self, tree: TreeId, listing: &Tree) -> Result<u64> {
-        if table::view(&self.inner, |packed| Ok(packed.is_none()))? {
-            return Ok(0);
-        }
-        let mut by_pack: BTreeMap<PackId, Vec<(BlobId, u64)>> = BTreeMap::new();
-        let blobs = listing.blobs();
-        let cold = self.inner.index.objects(|objects| {
-            let mut cold = Vec::new();
-            for &blob in blobs.keys().chain([&tree.blob()]) {
-                if objects.any(blob)?.is_none() {
-                    cold.push(blob);
-                }
-            }
-            Ok(cold)
-        })?;
-        table::view(&self.inner, |packed| {
-            for blob in cold {
-                if let Some(row) = packed.rows(blob)?.first() {
-                    by_pack.entry(row.pack).or_default().push((blob, row.bytes));
-                }
-            }
-            Ok(())
-        })?;
-        let mut batch = self.batch();
-        let mut count = 0;
-        for (pack, wanted) in by_pack {
-            match self.thaw_from(pack, wanted, &mut batch) {
-                Ok(taken) => count += taken,
-                // What is lost is now known to be, and can be fetched or made again.
-                Err(error) if is_loss(&error) => {
-                    tracing::warn!(%tree, %pack, %error, "a pack did not give all of a tree");
-                    return Err(StoreError::Incomplete { tree, missing: 1 });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        batch.commit()?;
-        Ok(count)
-    }
-
-    /// Takes blobs of one pack, in the order in which they lie there.
-    fn thaw_from(
-        &self,
-        pack: PackId,
-        mut wanted: Vec<(BlobId, u64)>,
-        batch: &mut Batch,
-    ) -> Result<u64> {
-        let open = files::open(&self.inner, pack)?;
-        wanted.sort_by_key(|(blob, _)| open.place(*blob));
-        let others = Packs(&self.inner);
-        let mut reader = Reader::new(&*open, &others);
-        for (blob, bytes) in &wanted {
-            let mut stream = reader.blob(*blob).map_err(failed)?;
-            if let Err(error) = batch.put_reader(&mut stream, Some(*blob), *bytes) {
-                if is_loss(&error) {
-                    table::lose(&self.inner, *blob, pack)?;
-                }
-                return Err(error);
-            }
-        }
-        Ok(wanted.len() as u64)
-    }
-
     /// The packs of this store, with what is known of them.
     pub fn packs(&self) -> Result<Vec<(PackId, PackFacts)>> {
         table::all(&self.inner)
     }
 
-    /// Forgets a pack and removes its file. One on which others lean stays, and that is an error.
+    /// How many trees are known to be wholly in packs.
+    pub fn frozen(&self) -> Result<u64> {
+        Ok(table::frozen(&self.inner)?.len() as u64)
+    }
+
+    /// Whether this tree is known to be wholly in packs.
+    pub fn is_frozen(&self, tree: TreeId) -> Result<bool> {
+        table::is_frozen(&self.inner, tree)
+    }
+
+    /// Forgets a pack and removes its file. One on which others lean stays, and one that alone has
+    /// something which is pinned or in use; that is an error.
     pub fn drop_pack(&self, pack: PackId) -> Result<()> {
-        files::remove(&self.inner, pack)
+        files::remove(self, pack)
     }
 
     /// Takes a pack that another node made: `reader` gives its bytes, at most `max`. Every blob of
@@ -216,12 +82,8 @@ impl Store {
                 found: found.blob(),
             });
         }
-        let pack = Pack::open(temp.file()).map_err(failed)?;
-        if let Some(flaw) = pack.verify(&Packs(&self.inner)).pop() {
-            return Err(failed(flaw.error));
-        }
-        drop(pack);
-        files::place(&self.inner, &temp, expected)
+        files::verify(&self.inner, &temp)?;
+        files::place(&self.inner, &temp, expected, &Plan::default())
     }
 }
 
@@ -274,7 +136,8 @@ pub(crate) fn read(inner: &Inner, blob: BlobId, max: u64) -> Result<Option<Vec<u
 pub(crate) fn revive(store: &Store, blob: BlobId) -> Result<bool> {
     for row in table::view(&store.inner, |packed| packed.rows(blob))? {
         let mut batch = store.batch();
-        match store.thaw_from(row.pack, vec![(blob, row.bytes)], &mut batch) {
+        let wanted = vec![(blob, row.bytes)];
+        match thaw::from(store, row.pack, wanted, &mut batch, &Work::default()) {
             Ok(_) => {
                 batch.commit()?;
                 return Ok(true);
@@ -299,19 +162,21 @@ fn is_loss(error: &StoreError) -> bool {
     }
 }
 
-/// The store's objects, for a new pack.
-struct Objects<'a>(&'a Inner);
-
-impl Blobs for Objects<'_> {
-    type Blob = File;
-
-    fn open(&self, blob: BlobId) -> io::Result<File> {
-        match blobs::find(self.0, blob) {
-            Ok(Some((file, _, _))) => Ok(file),
-            Ok(None) => Err(io::Error::other(StoreError::NoBlob { blob })),
-            Err(error) => Err(io::Error::other(error)),
+/// A tree whose listing packs have, said to no collection; nothing where it is lost.
+pub(crate) fn peek_tree(inner: &Inner, tree: TreeId) -> Result<Option<Tree>> {
+    let rows = table::peek(inner, |packed| packed.rows(tree.blob()))?;
+    let max = TREE_BYTES_MAX as u64 + 1;
+    for row in rows.iter().filter(|row| row.bytes <= max) {
+        let Ok(pack) = files::open(inner, row.pack) else {
+            continue;
+        };
+        match pack.read(tree.blob(), max, &Packs(inner)) {
+            Ok(bytes) => return Ok(Tree::decode(&bytes).ok()),
+            Err(error @ PackError::Io { .. }) => return Err(failed(error)),
+            Err(_) => {}
         }
     }
+    Ok(None)
 }
 
 /// The store's packs, on which others lean.
@@ -363,4 +228,30 @@ fn failed(error: PackError) -> StoreError {
             source: Box::new(other),
         },
     }
+}
+
+/// Bytes of units in these packs that these blobs consist of, and of all units in them; nothing where
+/// one of the packs cannot be opened.
+pub(crate) fn used(
+    inner: &Inner,
+    packs: &[PackId],
+    blobs: &BTreeSet<BlobId>,
+) -> Result<Option<(u64, u64)>> {
+    let (mut lives, mut all) = (BTreeMap::new(), 0u64);
+    let mut own = BTreeSet::new();
+    for id in packs {
+        let pack = match files::open(inner, *id) {
+            Ok(pack) => pack,
+            Err(StoreError::NoBlob { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        all = all.saturating_add(pack.unit_bytes());
+        own.extend(pack.units());
+        for (blob, _) in pack.blobs().filter(|(blob, _)| blobs.contains(blob)) {
+            lives.extend(pack.units_of(blob));
+        }
+    }
+    let lives = lives.iter().filter(|(unit, _)| own.contains(unit));
+    let lives = lives.map(|(_, bytes)| u64::from(*bytes)).sum();
+    Ok(Some((lives, all)))
 }

@@ -29,6 +29,7 @@ use crate::{
     ingest::Ingested,
     limits,
     object::Key,
+    owner,
     parallel::{self, Load},
     seen,
     store::{Inner, Store},
@@ -286,7 +287,9 @@ fn dress(copy: &File, item: &Item, found: &Xattrs, blob: BlobId) -> Result<Key> 
     (entry.uid, entry.gid) = (item.uid, item.gid);
     entry.xattrs.clone_from(&found.kept);
     let key = Key::shared(&entry).unwrap_or(Key::plain(blob));
-    if (key.uid, key.gid) != (0, 0) {
+    if (key.uid, key.gid) == (0, 0) {
+        owner::to_root(copy).doing(what)?;
+    } else {
         let (uid, gid) = (Uid::from_raw(key.uid), Gid::from_raw(key.gid));
         rustix::fs::fchown(copy, Some(uid), Some(gid)).doing(what)?;
     }

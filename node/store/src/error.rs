@@ -147,6 +147,18 @@ pub enum StoreError {
         /// The pack's words.
         source: Box<caravan_pack::PackError>,
     },
+    /// It was told to stop, and has left nothing half-done.
+    #[error("{what}: it was stopped")]
+    Stopped {
+        /// What was being done.
+        what: String,
+    },
+    /// A pack is the only one that has something which is pinned or in use.
+    #[error("drop pack {pack}: what it holds is pinned or in use")]
+    Needed {
+        /// The pack.
+        pack: BlobId,
+    },
     /// A pack holds parts of files of other packs.
     #[error("drop pack {pack}: other packs lean on it; drop those first")]
     Leaned {

@@ -1,36 +1,41 @@
 //! Collection: making room by forgetting what is worth least. It goes on beside running steps and
 //! holds the lock of commits only for the moment that each victim takes.
 //!
-//! 1. *Guard.* From now on whatever anybody finds or adds is written down, and changes that looked
+//! 1. *Freeze.* Where it is asked to, what would go although it is dear and idle is frozen first, so
+//!    that only its mountable form goes; and packs of which most is dead are packed anew.
+//! 2. *Guard.* From now on whatever anybody finds or adds is written down, and changes that looked
 //!    before are waited for; they are short.
-//! 2. *Mark.* Every tree and loose blob that is known by its use is a unit; all objects that units
-//!    name are counted, in memory, at some 16 bytes for each.
-//! 3. *Evict.* Units go in the order of [`order`] until enough is free: out of the index first, then
-//!    its directory. Leases, holds and pins are asked again under the lock.
-//! 4. *Sweep.* Objects that no unit names any more go, a few at a time, unless somebody has found
-//!    them since the first step.
+//! 3. *Mark.* Every tree and loose blob that is known by its use is a unit; all objects that units
+//!    name are counted, in memory, at some 16 bytes for each. A tree that is frozen and not laid out
+//!    names none.
+//! 4. *Evict.* What is worth least goes until enough is free, in the order of [`order`]: units out of
+//!    the index first, then their directories; the mountable forms of frozen trees; packs with all
+//!    that only they have; caches that nobody has. Leases, holds and pins are asked again under the
+//!    lock.
+//! 5. *Sweep.* Objects that no unit names any more go, a few at a time, unless somebody has found
+//!    them since the second step. What is short then is made up for by images.
 //!
 //! Killed anywhere, it leaves a store that is whole: what the index still names is there, and what
 //! it no longer names is removed by the next start.
 
-use std::{collections::BTreeSet, sync::PoisonError};
+use std::sync::PoisonError;
 
-use caravan_protocol::ids::BlobId;
+use caravan_pack::Options;
+use caravan_protocol::ids::{BlobId, TreeId};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::Result,
-    limits::{EVICT_MAX, SWEEP_MAX, VICTIMS_MAX},
-    store::Store,
-    uses::Used,
-};
+use crate::{caches::Shelf, error::Result, limits::SWEEP_MAX, store::Store, uses::Used};
 
+mod choose;
 mod evict;
+mod freeze;
 mod mark;
 mod order;
+mod repack;
 
-pub(crate) use mark::listing;
+use choose::Choosing;
 use mark::{Census, Unit};
+pub(crate) use mark::{is_needed, listing, listing_anywhere};
 
 /// What a collection is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,11 +46,25 @@ pub struct Collect {
     pub want_bytes: u64,
     /// Whether nothing is removed and only said what would be.
     pub dry_run: bool,
+    /// Whether trees are frozen before they are forgotten, and which; none where room is wanted at
+    /// once.
+    pub freeze: Option<Freeze>,
+}
+
+/// Which trees a collection freezes instead of forgetting them, of those that are dear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freeze {
+    /// Those that were not used for so long, seconds.
+    pub idle_s: u64,
+    /// How their packs are made.
+    pub how: Options,
 }
 
 /// How far a collection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Freezing what is dear and idle. Told to stop then, it goes on without.
+    Freezing,
     /// Waiting for changes that are under way.
     Waiting,
     /// Finding what is used.
@@ -61,6 +80,7 @@ impl Stage {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
+            Self::Freezing => "freezing what is dear and idle",
             Self::Waiting => "waiting for changes of the store",
             Self::Marking => "finding what is used",
             Self::Evicting => "forgetting what is worth least",
@@ -69,13 +89,29 @@ impl Stage {
     }
 }
 
+/// What became of a victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Went {
+    /// It is forgotten.
+    Forgotten,
+    /// Only its mountable form is gone; packs have all of it.
+    Form,
+    /// It was a pack.
+    Pack,
+    /// It was a cache.
+    Cache,
+}
+
 /// Something that went, or would go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victim {
-    /// The tree or blob.
+    /// The tree, blob, pack or cache.
     pub blob: BlobId,
     /// What it is.
     pub kind: Used,
+    /// What became of it.
+    pub went: Went,
     /// Bytes that went with it.
     pub bytes: u64,
     /// When it was last used, seconds since 1970.
@@ -97,6 +133,20 @@ pub struct Collected {
     pub garbage_bytes: u64,
     /// Trees and loose blobs forgotten.
     pub evicted: u64,
+    /// Frozen trees that are not mountable any more.
+    pub forms: u64,
+    /// Trees that were frozen before.
+    pub frozen: u64,
+    /// Bytes of the packs that were written for that, or in the place of others.
+    pub frozen_bytes: u64,
+    /// Packs dropped.
+    pub packs: u64,
+    /// Their bytes, among those freed.
+    pub pack_bytes: u64,
+    /// Bytes of caches among those freed.
+    pub cache_bytes: u64,
+    /// Bytes of images among those freed.
+    pub image_bytes: u64,
     /// The first of them, in their order.
     pub victims: Vec<Victim>,
     /// Trees and loose blobs that stay.
@@ -130,27 +180,45 @@ impl Store {
             tracing::debug!(%error, "notes of uses wait");
         }
         let mut done = Collected::default();
+        let shelf = Shelf::of(self);
         if ask.dry_run {
-            let mut run = Run::new(self, ask, tell);
-            run.mark_and_evict(&mut done)?;
+            Run::new(self, ask, tell, &shelf).mark_and_evict(&mut done)?;
             return Ok(done);
+        }
+        let mut ask = *ask;
+        if let Some(freeze) = ask.freeze.filter(|_| ask.want_bytes > 0) {
+            freeze::first(self, &ask, &freeze, tell, &mut done)?;
+            ask.want_bytes = ask.want_bytes.saturating_add(done.frozen_bytes);
         }
         let quiet = inner
             .guards
             .begin_sweep(&mut || !tell(Stage::Waiting, 0, 0));
         // From here on what is remembered as whole has been found by somebody.
         inner.whole.clear();
-        let mut run = Run::new(self, ask, tell);
-        let result = if quiet {
+        let mut run = Run::new(self, &ask, tell, &shelf);
+        let result = if quiet && !inner.guards.keeps_all() {
             run.all(&mut done)
         } else {
             done.stopped = true;
             Ok(())
         };
+        done.stopped |= inner.guards.is_overfull();
         inner.guards.end_sweep();
         inner.home.keep_spare();
         drop(one);
         result.map(|()| done)
+    }
+
+    /// Gives the mountable form of these trees up, of those that packs have wholly and that are not
+    /// pinned or in use, and says of which. Their objects go with the next collection.
+    pub fn cool(&self, trees: &[TreeId]) -> Result<Vec<TreeId>> {
+        let leaving = evict::Leaving {
+            forms: trees.iter().map(|tree| tree.blob()).collect(),
+            ..evict::Leaving::default()
+        };
+        let kept = evict::units(self, &leaving)?;
+        let gone = trees.iter().filter(|tree| !kept.contains(&tree.blob()));
+        Ok(gone.copied().collect())
     }
 }
 
@@ -159,18 +227,30 @@ struct Run<'a, 'b> {
     store: &'a Store,
     ask: &'a Collect,
     tell: &'a mut Tell<'b>,
+    shelf: &'a Shelf,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
-    fn new(store: &'a Store, ask: &'a Collect, tell: &'a mut Tell<'b>) -> Self {
-        Self { store, ask, tell }
+    fn new(store: &'a Store, ask: &'a Collect, tell: &'a mut Tell<'b>, shelf: &'a Shelf) -> Self {
+        Self {
+            store,
+            ask,
+            tell,
+            shelf,
+        }
     }
 
     fn all(&mut self, done: &mut Collected) -> Result<()> {
         if let Some(census) = self.mark_and_evict(done)? {
-            done.freed_bytes = 0;
+            // Of objects what counts is what went in the end.
+            done.freed_bytes = done.pack_bytes.saturating_add(done.cache_bytes);
             done.objects = 0;
             self.sweep(&census, done)?;
+            if done.freed_bytes < self.ask.want_bytes {
+                done.image_bytes = self.store.image_bytes();
+                self.store.drop_images();
+                done.freed_bytes = done.freed_bytes.saturating_add(done.image_bytes);
+            }
             done.short_bytes = self.ask.want_bytes.saturating_sub(done.freed_bytes);
         }
         Ok(())
@@ -178,90 +258,26 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// Nothing if it was told to stop.
     fn mark_and_evict(&mut self, done: &mut Collected) -> Result<Option<Census>> {
-        let Some((mut census, units)) = mark::census(self.store, self.tell)? else {
+        let Some(mut marked) = mark::census(self.store, self.tell)? else {
             done.stopped = true;
             return Ok(None);
         };
-        let Some((garbage, objects)) = mark::garbage(self.store, &census, self.tell)? else {
+        let Some((garbage, objects)) = mark::garbage(self.store, &marked.census, self.tell)? else {
             done.stopped = true;
             return Ok(None);
         };
         done.garbage_bytes = garbage;
         done.freed_bytes = garbage;
         done.objects = objects;
-        done.kept = units.len() as u64;
-        done.guarded = units.iter().filter(|unit| unit.guarded).count() as u64;
-        let (always, by_worth) = order::order(&units, self.ask.now_s);
-        let total = self.ask.want_bytes;
-        let mut batch = Batch::default();
-        for (at, unit) in always.iter().chain(&by_worth).enumerate() {
-            if at >= always.len() && done.freed_bytes >= total {
-                break;
-            }
-            if !(self.tell)(Stage::Evicting, done.freed_bytes.min(total), total) {
-                done.stopped = true;
-                return Ok(None);
-            }
-            self.choose(&units[*unit], &mut census, done, &mut batch)?;
-            if batch.len() >= EVICT_MAX {
-                self.evict(&mut batch, &mut census, done)?;
-            }
+        done.kept = marked.units.len() as u64;
+        done.guarded = marked.units.iter().filter(|unit| unit.guarded).count() as u64;
+        let (store, ask) = (self.store, self.ask);
+        let mut choosing = Choosing::new(store, ask, self.tell, &mut marked, self.shelf, done);
+        if !choosing.run()? {
+            return Ok(None);
         }
-        self.evict(&mut batch, &mut census, done)?;
-        done.short_bytes = total.saturating_sub(done.freed_bytes);
-        Ok(Some(census))
-    }
-
-    /// Takes a unit out of the census and lets it go with the next batch.
-    fn choose<'u>(
-        &mut self,
-        unit: &'u Unit,
-        census: &mut Census,
-        done: &mut Collected,
-        batch: &mut Batch<'u>,
-    ) -> Result<()> {
-        let members = mark::members(self.store, unit.id, unit.kind)?;
-        let last: Vec<u64> = members
-            .iter()
-            .filter(|(blob, _)| census.release(*blob))
-            .map(|(_, size)| *size)
-            .collect();
-        let bytes = last.iter().sum();
-        done.freed_bytes += bytes;
-        done.objects += last.len() as u64;
-        done.evicted += 1;
-        done.kept = done.kept.saturating_sub(1);
-        batch.push((unit, bytes, last.len() as u64));
-        Ok(())
-    }
-
-    fn evict(
-        &mut self,
-        batch: &mut Batch<'_>,
-        census: &mut Census,
-        done: &mut Collected,
-    ) -> Result<()> {
-        let batch = std::mem::take(batch);
-        let units: Vec<&Unit> = batch.iter().map(|(unit, ..)| *unit).collect();
-        let kept = match self.ask.dry_run {
-            true => BTreeSet::new(),
-            false => evict::units(self.store, &units)?,
-        };
-        for (unit, bytes, objects) in batch {
-            if kept.contains(&unit.id) {
-                // Somebody has taken a lease since.
-                for (blob, _) in mark::members(self.store, unit.id, unit.kind)? {
-                    census.add(blob);
-                }
-                done.freed_bytes = done.freed_bytes.saturating_sub(bytes);
-                done.objects = done.objects.saturating_sub(objects);
-                done.evicted -= 1;
-                (done.kept, done.guarded) = (done.kept + 1, done.guarded + 1);
-            } else if done.victims.len() < VICTIMS_MAX {
-                done.victims.push(unit.victim(bytes));
-            }
-        }
-        Ok(())
+        done.short_bytes = ask.want_bytes.saturating_sub(done.freed_bytes);
+        Ok(Some(marked.census))
     }
 
     fn sweep(&mut self, census: &Census, done: &mut Collected) -> Result<()> {
@@ -296,14 +312,12 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 }
 
-/// Units that go together, with the bytes and objects that go with each.
-type Batch<'u> = Vec<(&'u Unit, u64, u64)>;
-
 impl Unit {
-    fn victim(&self, bytes: u64) -> Victim {
+    fn victim(&self, went: Went, bytes: u64) -> Victim {
         Victim {
             blob: self.id,
             kind: self.kind,
+            went,
             bytes,
             last_s: self.last_s,
             cost_ms: self.cost_ms,

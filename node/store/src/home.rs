@@ -150,6 +150,27 @@ impl Home {
             .doing(|| format!("remove {} from the store", String::from_utf8_lossy(name)))
     }
 
+    /// Where things wait to be removed.
+    pub(crate) fn trash(&self) -> BorrowedFd<'_> {
+        self.trash.as_fd()
+    }
+
+    /// Moves the directory `name` of the work directory into the trash, which takes no time, and says
+    /// its name there.
+    pub(crate) fn discard(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        Trash::new(self.trash.as_fd(), &self.count).take(self.work.as_fd(), name.as_bytes())
+    }
+
+    /// Moves a directory of the trash back, as `name` in the work directory.
+    pub(crate) fn recall(&self, discarded: &[u8], name: &str) -> std::io::Result<()> {
+        Ok(rustix::fs::renameat(
+            &self.trash,
+            discarded,
+            &self.work,
+            name,
+        )?)
+    }
+
     /// Removes what an earlier process left in the work directory, and says whether there was
     /// anything.
     pub(crate) fn clear_work(&self) -> Result<bool> {

@@ -6,7 +6,7 @@
 //! a kill.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -25,6 +25,10 @@ use crate::{
     leases::Guards,
     object::Key,
 };
+
+mod change;
+
+pub(crate) use change::Change;
 
 /// Version of the directory's layout and of the index's tables. Version 1 had no pins and no uses.
 pub(crate) const LAYOUT: u32 = 2;
@@ -73,17 +77,6 @@ pub(crate) struct Index {
     // Empty only while a failed file could not be opened again.
     db: RwLock<Option<Database>>,
     guards: Arc<Guards>,
-}
-
-/// What a commit of content adds and takes away.
-#[derive(Default)]
-pub(crate) struct Change {
-    pub(crate) add: Vec<(Key, u64)>,
-    pub(crate) add_layer: Option<(TreeId, LayerFacts)>,
-    pub(crate) remove: Vec<Key>,
-    pub(crate) remove_layers: Vec<TreeId>,
-    /// What is forgotten of how these were used.
-    pub(crate) remove_uses: Vec<BlobId>,
 }
 
 impl Index {
@@ -195,47 +188,36 @@ impl Index {
 
     /// Applies a change of content with the totals that follow from it.
     pub(crate) fn apply(&self, change: &Change) -> Result<()> {
+        self.apply_with(change, |_| Ok(()))
+    }
+
+    /// The same together with another change.
+    pub(crate) fn apply_with(
+        &self,
+        change: &Change,
+        also: impl FnOnce(&WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
         self.write(|txn| {
-            let mut meta = txn.open_table(META)?;
-            let mut totals = totals(&meta)?;
-            let mut objects = txn.open_table(OBJECTS)?;
-            for (key, size) in &change.add {
-                let known = variant_of(&objects, key.blob)?.is_some();
-                let size_bytes = codec::encode::<8>(size)?;
-                objects.insert(key.to_bytes().as_slice(), size_bytes.as_slice())?;
-                if !known {
-                    totals.0 += 1;
-                    totals.1 += size;
-                }
-            }
-            for key in &change.remove {
-                let size = match objects.remove(key.to_bytes().as_slice())? {
-                    Some(size) => codec::decode::<8, u64>(size.value())?,
-                    None => continue,
-                };
-                if variant_of(&objects, key.blob)?.is_none() {
-                    totals.0 = totals.0.saturating_sub(1);
-                    totals.1 = totals.1.saturating_sub(size);
-                }
-            }
-            let mut layers = txn.open_table(LAYERS)?;
-            if let Some((tree, facts)) = &change.add_layer {
-                let facts = codec::encode::<16>(facts)?;
-                layers.insert(tree.as_bytes().as_slice(), facts.as_slice())?;
-            }
-            let mut uses = txn.open_table(USES)?;
-            for tree in &change.remove_layers {
-                layers.remove(tree.as_bytes().as_slice())?;
-            }
-            for blob in &change.remove_uses {
-                uses.remove(blob.as_bytes().as_slice())?;
-            }
-            meta.insert(TOTALS_KEY, codec::encode::<16>(&totals)?.as_slice())?;
-            Ok(())
+            change.make(txn)?;
+            also(txn)
         })?;
         let layer = change.add_layer.as_ref().map(|(tree, _)| *tree);
         self.guards.added(&change.add, layer);
         Ok(())
+    }
+
+    /// Those of `blobs` that are no object. Says nothing to a sweep.
+    pub(crate) fn lacking(&self, blobs: impl Iterator<Item = BlobId>) -> Result<BTreeSet<BlobId>> {
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            let mut lacking = BTreeSet::new();
+            for blob in blobs {
+                if variant_of(&objects, blob)?.is_none() {
+                    lacking.insert(blob);
+                }
+            }
+            Ok(lacking)
+        })
     }
 
     /// The objects that hold `blob`, with its size.

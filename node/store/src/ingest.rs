@@ -62,7 +62,7 @@ impl Workspace {
     /// Equal content gives an equal tree whatever the order, times and links with which it was
     /// written. Devices other than overlay whiteouts, sockets, FIFOs, forged overlay attributes
     /// and files beyond the limits are refused by name, and then nothing is kept.
-    pub fn ingest(self) -> Result<Ingested> {
+    pub fn ingest(mut self) -> Result<Ingested> {
         let inner = Arc::clone(&self.inner);
         let _flight = inner.guards.flight();
         let what = || format!("open {}", self.upper().display());
@@ -86,6 +86,8 @@ impl Workspace {
         let known =
             inner.index.layer(id)?.is_some() && inner.home.layer_path(&id.to_string()).is_dir();
         if known {
+            // What an equal layer has taken up of the disk is given back at once, if it is anything.
+            self.is_kept = tree.size() == 0;
             return Ok(ingested);
         }
         let mut sharing = Sharing::new(&inner, root.as_fd());
@@ -101,6 +103,7 @@ impl Workspace {
             root: root.as_fd(),
         };
         commit::commit(&inner, &new, Some(&staged))?;
+        self.is_kept = true;
         drop(temps);
         Ok(ingested)
     }

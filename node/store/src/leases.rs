@@ -14,7 +14,7 @@
 //!   even by those who read an older state of the index.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +26,12 @@ use caravan_protocol::ids::{BlobId, TreeId};
 
 use crate::{object::Key, store::Store};
 
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use sweep::{Bounds, Sweep};
+
 /// How long a collection waits at a time for changes that began before it.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long in all: changes of the store are short, so that is long.
@@ -36,6 +42,7 @@ const LAST_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The guards of one store.
 #[derive(Default)]
 pub(crate) struct Guards {
+    bounds: Bounds,
     state: Mutex<State>,
     landed: Condvar,
     /// Whether a sweep writes down what is found; so that finding costs nothing otherwise.
@@ -51,15 +58,12 @@ struct State {
     flights: BTreeSet<u64>,
     /// What was added or found whole while there was a hold, with when last.
     touched: BTreeMap<BlobId, u64>,
+    /// When last something was to be written there and found no room: holds that are older keep
+    /// everything.
+    overfull: Option<u64>,
     /// The layers whose directories are being taken away.
     evicting: BTreeSet<TreeId>,
     sweep: Option<Sweep>,
-}
-
-#[derive(Default)]
-struct Sweep {
-    found: HashSet<BlobId>,
-    gone: HashSet<BlobId>,
 }
 
 impl State {
@@ -68,21 +72,34 @@ impl State {
         self.tick
     }
 
-    fn touch(&mut self, blob: BlobId) {
-        if !self.holds.is_empty() {
-            let now = self.next();
+    fn touch(&mut self, blob: BlobId, max: usize) {
+        if self.holds.is_empty() {
+            return;
+        }
+        let now = self.next();
+        if self.touched.len() < max || self.touched.contains_key(&blob) {
             self.touched.insert(blob, now);
+        } else {
+            self.overfull = Some(now);
         }
     }
 
     fn is_guarded(&self, blob: BlobId) -> bool {
-        self.leased.contains_key(&blob) || self.touched.contains_key(&blob)
+        self.overfull.is_some()
+            || self.leased.contains_key(&blob)
+            || self.touched.contains_key(&blob)
     }
 
     fn forget_old(&mut self) {
         match self.holds.first() {
-            None => self.touched.clear(),
-            Some(&oldest) => self.touched.retain(|_, at| *at > oldest),
+            None => {
+                self.touched.clear();
+                self.overfull = None;
+            }
+            Some(&oldest) => {
+                self.touched.retain(|_, at| *at > oldest);
+                self.overfull = self.overfull.filter(|at| *at > oldest);
+            }
         }
     }
 }
@@ -127,7 +144,7 @@ impl Guards {
     pub(crate) fn take(&self, blob: BlobId) {
         let mut state = self.lock();
         *state.leased.entry(blob).or_default() += 1;
-        state.touch(blob);
+        state.touch(blob, self.bounds.touched);
     }
 
     /// Counts one lease less.
@@ -166,16 +183,44 @@ impl Guards {
         match &mut self.lock().sweep {
             Some(sweep) if sweep.gone.contains(&blob) => false,
             Some(sweep) => {
-                sweep.found.insert(blob);
+                sweep.find(blob, self.bounds.found);
                 true
             }
             None => true,
         }
     }
 
+    /// To be asked about every pack that the index names: false if it is just being dropped.
+    pub(crate) fn found_pack(&self, pack: BlobId) -> bool {
+        if !self.sweeping.load(Ordering::SeqCst) {
+            return true;
+        }
+        match &mut self.lock().sweep {
+            Some(sweep) if sweep.packs_gone.contains(&pack) => false,
+            Some(sweep) => {
+                sweep.packs_found.insert(pack);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Whether holds keep everything, because they keep too much to name it.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.lock().overfull.is_some()
+    }
+
+    /// Whether a sweep can remove nothing more, because too much was found or removed.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.lock()
+            .sweep
+            .as_ref()
+            .is_some_and(|sweep| sweep.overfull)
+    }
+
     /// To be told of a tree that was found whole.
     pub(crate) fn found_whole(&self, tree: TreeId) {
-        self.lock().touch(tree.blob());
+        self.lock().touch(tree.blob(), self.bounds.touched);
     }
 
     /// To be asked about every layer that the index names: false if it is just being taken away.
@@ -184,7 +229,7 @@ impl Guards {
         if state.evicting.contains(&tree) {
             return false;
         }
-        state.touch(tree.blob());
+        state.touch(tree.blob(), self.bounds.touched);
         true
     }
 
@@ -193,16 +238,16 @@ impl Guards {
         let mut state = self.lock();
         if let Some(tree) = layer {
             // Its blobs are kept as long as it is.
-            state.touch(tree.blob());
+            state.touch(tree.blob(), self.bounds.touched);
         } else if !state.holds.is_empty() {
             for (key, _) in objects {
-                state.touch(key.blob);
+                state.touch(key.blob, self.bounds.touched);
             }
         }
         if let Some(sweep) = &mut state.sweep {
             for (key, _) in objects {
                 sweep.gone.remove(&key.blob);
-                sweep.found.insert(key.blob);
+                sweep.find(key.blob, self.bounds.found);
             }
         }
     }
@@ -258,13 +303,19 @@ impl Guards {
         let State {
             leased,
             touched,
+            overfull,
             sweep,
             ..
         } = &mut *state;
-        let Some(sweep) = sweep else {
+        let Some(sweep) = sweep.as_mut().filter(|_| overfull.is_none()) else {
             objects.clear();
             return;
         };
+        sweep.overfull |= sweep.gone.len().saturating_add(objects.len()) > self.bounds.gone;
+        if sweep.overfull {
+            objects.clear();
+            return;
+        }
         objects.retain(|key| {
             let blob = key.blob;
             !leased.contains_key(&blob)
@@ -272,6 +323,30 @@ impl Guards {
                 && !sweep.found.contains(&blob)
         });
         sweep.gone.extend(objects.iter().map(|key| key.blob));
+    }
+
+    /// Takes these packs with all that only they have, unless somebody counts on one of them or on
+    /// one of `trees`; from then on nobody finds anything in them.
+    pub(crate) fn condemn_packs(&self, packs: &[BlobId], trees: &[BlobId]) -> bool {
+        let mut state = self.lock();
+        let guarded = packs.iter().chain(trees).any(|id| state.is_guarded(*id));
+        let Some(sweep) = state.sweep.as_mut().filter(|_| !guarded) else {
+            return false;
+        };
+        if packs.iter().any(|pack| sweep.packs_found.contains(pack)) {
+            return false;
+        }
+        sweep.packs_gone.extend(packs);
+        true
+    }
+
+    /// These were condemned and are still there.
+    pub(crate) fn reprieve_packs(&self, packs: &[BlobId]) {
+        if let Some(sweep) = &mut self.lock().sweep {
+            for pack in packs {
+                sweep.packs_gone.remove(pack);
+            }
+        }
     }
 
     /// These were condemned and are still there.
@@ -286,7 +361,7 @@ impl Guards {
     /// Ends a sweep once nobody reads an older state of the index any more. Until then it goes on
     /// writing down, at some cost and no harm.
     pub(crate) fn end_sweep(&self) {
-        let removed = |sweep: &Sweep| !sweep.gone.is_empty();
+        let removed = |sweep: &Sweep| !sweep.gone.is_empty() || !sweep.packs_gone.is_empty();
         let removed = self.lock().sweep.as_ref().is_some_and(removed);
         if !removed || self.wait(&mut || false, LAST_WAIT_MAX) {
             let mut state = self.lock();

@@ -51,6 +51,10 @@ pub const IMAGES_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 pub const IMAGES_WANTED_MAX: usize = 16;
 /// Most parts of stacks of which it is remembered how often they were asked for.
 pub const STACKS_SEEN_MAX: usize = 16_384;
+/// Most work directories that are kept ready for steps to come.
+pub const SPARES_MAX: usize = 8;
+/// Most that wait to be made ready or removed; whoever has more removes it at once.
+pub(crate) const SPARES_WAITING_MAX: usize = 64;
 /// Most files of directories outside of the store whose content is remembered.
 pub(crate) const SEEN_MAX: usize = 1_000_000;
 /// Most findings that a check lists; the rest are only counted.
@@ -60,6 +64,30 @@ pub const FINDINGS_MAX: usize = 10_000;
 pub const FREEZE_TREES_MAX: usize = caravan_pack::limits::TREES_MAX as usize;
 /// Most packs that are held open.
 pub(crate) const OPEN_PACKS_MAX: usize = 8;
+/// Most packs over which one frozen tree may be spread and still be known as frozen at a glance.
+pub(crate) const FROZEN_PACKS_MAX: usize = 256;
+/// Most bytes of blobs from which a collection makes one pack, so that what is dropped at once is
+/// not all that there is.
+pub const FREEZE_PACK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Most bytes of blobs that one collection freezes.
+pub const FREEZE_ROUND_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Longest that one collection freezes, seconds.
+pub const FREEZE_ROUND_S: u64 = 10 * 60;
+/// A tree that took at least so long to make for each MiB of it is frozen before it is forgotten,
+/// milliseconds. Freezing a MiB takes some 50 of them, thawing it 10.
+pub const FREEZE_COST_MS_PER_MIB: u64 = 500;
+/// Bytes that are thawed in a millisecond, for what giving a mountable form up costs.
+pub(crate) const THAW_BYTES_PER_MS: u64 = 100_000;
+/// Bytes that are frozen in a millisecond, for what dropping the pack of a mountable tree costs.
+pub(crate) const FREEZE_BYTES_PER_MS: u64 = 20_000;
+/// Most packs that one collection looks into for what is dead in them.
+pub const REPACK_PACKS_MAX: usize = 8;
+/// Most bytes of blobs that one collection packs anew.
+pub const REPACK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Up to this size a blob that only a pack has is held in memory while it is packed anew, bytes.
+pub(crate) const REPACK_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How much less urgent than everything else freezing is, as `nice` counts.
+pub(crate) const FREEZE_NICE: i32 = 19;
 
 /// Most threads that hash at once.
 pub(crate) const HASHERS_MAX: usize = 16;
@@ -79,6 +107,13 @@ pub(crate) const NOTES_MAX: usize = 8192;
 pub(crate) const SWEEP_MAX: usize = 1024;
 /// Trees and loose blobs that a collection forgets in one go.
 pub(crate) const EVICT_MAX: usize = 32;
+/// Most blobs of which it is remembered that somebody has found them while a collection goes on;
+/// beyond, all count as found, and nothing more is removed.
+pub(crate) const FOUND_MAX: usize = 2_000_000;
+/// Most blobs that one collection removes; the next goes on.
+pub(crate) const GONE_MAX: usize = 4_000_000;
+/// Most trees and blobs that holds keep by name; beyond, they keep everything.
+pub(crate) const TOUCHED_MAX: usize = 1_000_000;
 
 /// Most caches at once.
 pub const CACHES_MAX: usize = 256;

@@ -6,12 +6,17 @@ use caravan_protocol::ids::BlobId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cold,
     error::{Result, StoreError},
+    gc,
     limits::ROWS_MAX,
     pins::Pinned,
     store::Store,
     uses::Used,
 };
+
+/// Most ids that are compared with what a person typed.
+const FOUND_MAX: usize = 4096;
 
 /// A tree or loose blob of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +27,8 @@ pub struct Row {
     pub kind: Used,
     /// Whether it is laid out as a directory.
     pub laid_out: bool,
+    /// Whether packs have all of it.
+    pub frozen: bool,
     /// Sum of its file sizes.
     pub bytes: u64,
     /// How many files it has.
@@ -45,6 +52,7 @@ impl Store {
         self.flush_notes()?;
         let layers = self.inner.index.layers()?;
         let uses = self.uses()?;
+        let mut frozen = cold::frozen(&self.inner)?;
         let mut pins: BTreeMap<BlobId, Vec<String>> = BTreeMap::new();
         for pin in self.pins()? {
             pins.entry(pin.what.blob()).or_default().push(pin.name);
@@ -60,16 +68,20 @@ impl Store {
             let layer = layers.get(&blob.into()).copied();
             let used = uses.get(&blob);
             let names = pins.remove(&blob).unwrap_or_default();
+            let cold = frozen.remove(&blob.into());
+            let cold_facts = cold.as_ref().map(|cold| (cold.bytes, cold.files));
+            let facts = layer.or(cold_facts).unwrap_or_default();
             rows.push(Row {
                 blob,
-                kind: match (used, layer) {
-                    (_, Some(_)) => Used::Tree,
-                    (Some(used), None) => used.kind,
-                    (None, None) => Used::Blob,
+                kind: match (used, layer, &cold) {
+                    (_, Some(_), _) | (_, _, Some(_)) => Used::Tree,
+                    (Some(used), ..) => used.kind,
+                    (None, ..) => Used::Blob,
                 },
                 laid_out: layer.is_some(),
-                bytes: layer.map_or(0, |facts| facts.0),
-                files: layer.map_or(0, |facts| facts.1),
+                frozen: cold.is_some(),
+                bytes: facts.0,
+                files: facts.1,
                 last_s: used.map_or(0, |used| used.last_s),
                 cost_ms: used.map_or(0, |used| used.cost_ms),
                 leased: names.is_empty() && self.inner.guards.is_guarded(blob),
@@ -79,7 +91,7 @@ impl Store {
         }
         rows.sort_by_key(|row| (std::cmp::Reverse(row.last_s), row.blob));
         rows.truncate(ROWS_MAX);
-        for row in rows.iter_mut().filter(|row| !row.laid_out) {
+        for row in rows.iter_mut().filter(|row| !row.laid_out && !row.frozen) {
             self.measure(row)?;
         }
         Ok(rows)
@@ -87,7 +99,7 @@ impl Store {
 
     /// Sizes of what is not laid out.
     fn measure(&self, row: &mut Row) -> Result<()> {
-        match crate::gc::listing(self, row.blob)? {
+        match gc::listing_anywhere(self, row.blob)? {
             Some(tree) if row.kind == Used::Tree || !row.pins.is_empty() => {
                 row.kind = Used::Tree;
                 row.bytes = tree.size();
@@ -121,7 +133,11 @@ impl Store {
             .filter_map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok())
             .collect();
         // Of an odd number of digits the last is compared as text: there are sixteen times as many.
-        let found = self.inner.index.blobs_from(&digits, 4096)?;
+        let mut found: BTreeSet<BlobId> = BTreeSet::new();
+        found.extend(self.inner.index.blobs_from(&digits, FOUND_MAX)?);
+        found.extend(cold::peek(&self.inner, |packed| {
+            packed.from(&digits, FOUND_MAX)
+        })?);
         let mut found = found
             .into_iter()
             .filter(|blob| blob.to_string().starts_with(&text));
@@ -130,7 +146,7 @@ impl Store {
                 "nothing has that id; `caravan store ls` lists what is here",
             )),
             (Some(_), Some(_)) => Err(refuse("several begin so; give more digits")),
-            (Some(blob), None) if crate::gc::listing(self, blob)?.is_some() => {
+            (Some(blob), None) if gc::listing_anywhere(self, blob)?.is_some() => {
                 Ok(Pinned::Tree(blob.into()))
             }
             (Some(blob), None) => Ok(Pinned::Blob(blob)),

@@ -11,7 +11,7 @@ use std::{
     fs::File,
     ops::Range,
     os::unix::fs::FileExt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -61,7 +61,8 @@ impl Live {
 /// A live log: the file of its packed frames, and how far it has come.
 struct Growing {
     name: String,
-    file: File,
+    /// The file, once there is a frame for it.
+    file: OnceLock<File>,
     state: Mutex<State>,
     grown: Condvar,
 }
@@ -99,6 +100,11 @@ impl Growing {
         self.grown.notify_all();
     }
 
+    /// Only for those who know of a frame, or have just needed the file.
+    fn file(&self) -> &File {
+        self.file.get().expect("frames are in the file")
+    }
+
     /// The bytes of the range that `want` makes of the log's size. Frames are unpacked after the
     /// writer can go on; what is in the file stays as it is.
     fn read(&self, want: impl FnOnce(u64) -> Range<u64>) -> Result<Vec<u8>, FormatError> {
@@ -115,7 +121,7 @@ impl Growing {
             return Ok(open);
         }
         let mut bytes = Vec::new();
-        frames::gather(&self.file, &spans, &range, &mut bytes)?;
+        frames::gather(self.file(), &spans, &range, &mut bytes)?;
         bytes.extend_from_slice(&open);
         Ok(bytes)
     }
@@ -140,7 +146,7 @@ pub struct LogWriter {
     max: u64,
     /// Whether what comes next begins a line.
     at_line: bool,
-    temp: Temp,
+    temp: Option<Temp>,
     end: End,
 }
 
@@ -159,11 +165,10 @@ impl Store {
             return Err(unfit("its bound is more than 1 GiB"));
         }
         let what = || format!("open log {name}");
-        let (temp, file) = Temp::make(&self.inner)?;
         let packer = Packer::new().doing(what)?;
         let growing = Arc::new(Growing {
             name: name.to_owned(),
-            file,
+            file: OnceLock::new(),
             state: Mutex::new(State {
                 table: Table::default(),
                 open: Vec::new(),
@@ -191,7 +196,7 @@ impl Store {
             size: 0,
             max,
             at_line: true,
-            temp,
+            temp: None,
             end: End::Dropped,
         })
     }
@@ -261,19 +266,32 @@ impl LogWriter {
         Ok(())
     }
 
+    /// The file of the log, made when there is something for it: most logs of short steps are known.
+    fn need_file(&mut self) -> Result<&Temp> {
+        if let Some(ref temp) = self.temp {
+            return Ok(temp);
+        }
+        let (temp, file) = Temp::make(&self.store.inner)?;
+        // Nobody else sets it.
+        let _ = self.growing.file.set(file);
+        Ok(self.temp.insert(temp))
+    }
+
     /// Packs the open frame. Where the disk refuses, it stays open.
     fn seal(&mut self) -> Result<()> {
-        let what = || format!("write log {}", self.growing.name);
-        let state = self.growing.state();
+        let growing = Arc::clone(&self.growing);
+        let what = || format!("write log {}", growing.name);
+        let state = growing.state();
         let (plain, at) = (state.open.clone(), state.table.packed());
         drop(state);
         if plain.is_empty() {
             return Ok(());
         }
         let packed = self.packer.pack(&plain).doing(what)?;
-        self.growing.file.write_all_at(&packed, at).doing(what)?;
+        self.need_file()?;
+        growing.file().write_all_at(&packed, at).doing(what)?;
         self.hasher.update(&packed);
-        self.growing.set(|state| {
+        growing.set(|state| {
             state.table.push(packed.len() as u64, plain.len() as u64);
             state.open.clear();
         });
@@ -306,18 +324,22 @@ impl LogWriter {
         drop(state);
         self.hasher.update(&table);
         let blob = BlobId::from_bytes(*self.hasher.finalize().as_bytes());
-        let _flight = self.store.inner.guards.flight();
-        if blobs::find(&self.store.inner, blob)?.is_none() {
-            let what = || format!("write log {}", self.growing.name);
-            self.growing.file.write_all_at(&table, at).doing(what)?;
+        let inner = Arc::clone(&self.store.inner);
+        let _flight = inner.guards.flight();
+        if blobs::find(&inner, blob)?.is_none() {
+            let temp = self.need_file()?;
+            let name = temp.name().to_owned();
+            let growing = &self.growing;
+            let what = || format!("write log {}", growing.name);
+            growing.file().write_all_at(&table, at).doing(what)?;
             crate::crash::point();
-            temp::finish(&self.growing.file)?;
+            temp::finish(growing.file())?;
             let new = NewObject {
                 key: Key::plain(blob),
                 size: at + table.len() as u64,
-                source: Source::Work(self.temp.name().to_owned()),
+                source: Source::Work(name),
             };
-            commit::commit(&self.store.inner, &[new], None)?;
+            commit::commit(&inner, &[new], None)?;
         }
         self.end = End::Blob(blob);
         Ok(blob)

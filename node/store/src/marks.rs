@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::idle::Idle;
+
 /// A share of the file system, or a number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -120,7 +122,7 @@ pub struct Disk {
     pub total: u64,
     /// What this user can still write.
     pub free: u64,
-    /// What the store holds.
+    /// What the store holds, in all its forms.
     pub held: u64,
 }
 
@@ -131,6 +133,8 @@ pub struct Marks {
     pub high: Option<Amount>,
     /// It goes down to this; nine tenths of `high` where nothing is said.
     pub low: Option<Amount>,
+    /// What was not used for so long and is dear is frozen before it is forgotten.
+    pub freeze_after: Idle,
 }
 
 /// A tenth of a file system is kept free, and never more than this.
@@ -244,6 +248,7 @@ mod tests {
         let marks = Marks {
             high: Some(Amount::Percent(50)),
             low: Some(Amount::Bytes(30)),
+            ..Marks::default()
         };
         let disk = Disk {
             total: 100,

@@ -25,6 +25,7 @@ use crate::{
     object::Key,
     store::Store,
     temp::{self, Workspace},
+    work::Work,
     xattrs,
 };
 
@@ -36,7 +37,8 @@ impl Store {
         if let Some(path) = self.layer(tree)? {
             return Ok(path);
         }
-        let _flight = self.inner.guards.flight();
+        // Thawing may take long, and no collection waits for what is leased.
+        let _lease = self.lease(&[tree]);
         let listing = match self.tree(tree) {
             Err(StoreError::NoBlob { .. }) => {
                 return Err(StoreError::Incomplete { tree, missing: 1 });
@@ -47,7 +49,8 @@ impl Store {
         if missing > 0 {
             return Err(StoreError::Incomplete { tree, missing });
         }
-        self.thaw_listing(tree, &listing)?;
+        self.thaw_listing(tree, &listing, &Work::default())?;
+        let _flight = self.inner.guards.flight();
         let workspace = self.workspace()?;
         self.lay_out(tree, &listing, &workspace)?;
         Ok(self.inner.home.layer_path(&tree.to_string()))

@@ -65,6 +65,14 @@ pub(crate) fn each_with<S, T: Send>(
     mut take: impl FnMut(usize, T),
 ) -> Result<()> {
     let threads = load.threads(count);
+    if threads <= 1 {
+        // A thread would cost more than it is worth.
+        let mut state = state();
+        for index in 0..count {
+            take(index, work(index, &mut state)?);
+        }
+        return Ok(());
+    }
     // Several runs for each thread, since one may have the larger items.
     let run = (count / (threads.max(1) * 8)).clamp(1, RUN_MAX);
     let next = AtomicUsize::new(0);

@@ -75,7 +75,7 @@ impl<'a> Trash<'a> {
     }
 
     /// Moves a directory to the top of the trash and returns its name there.
-    fn take(&self, at: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn take(&self, at: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
         let mut may_enter = false;
         loop {
             let number = self.count.fetch_add(1, Ordering::Relaxed);

@@ -22,6 +22,7 @@ use std::{
 use caravan_protocol::ids::TreeId;
 
 use crate::{
+    check::{Finding, FindingKind},
     error::{Doing, Result, StoreError},
     leases::Lease,
     limits::{
@@ -81,6 +82,8 @@ struct State {
 
 struct Made {
     bytes: u64,
+    hash: Id,
+    trees: Vec<TreeId>,
     used: u64,
     /// What nothing has been forgotten since, as the store counts.
     moment: u64,
@@ -318,6 +321,53 @@ impl Store {
         images.clear(&mut images.lock());
     }
 
+    /// Bytes of all images.
+    pub(crate) fn image_bytes(&self) -> u64 {
+        let state = self.inner.images.lock();
+        state.made.values().map(|made| made.bytes).sum()
+    }
+
+    /// Reads every image again and compares it with what was written. Says what is wrong and how many
+    /// were looked at; with `heal` a damaged one is dropped, and made again when images are.
+    pub(crate) fn check_images(&self, heal: bool) -> (u64, Vec<Finding>) {
+        let images = &self.inner.images;
+        let state = images.lock();
+        let all: Vec<(Id, Id)> = state
+            .made
+            .iter()
+            .map(|(id, made)| (*id, made.hash))
+            .collect();
+        drop(state);
+        let mut findings = Vec::new();
+        for (id, hash) in &all {
+            let path = images.path(id);
+            let reason = match image::hash(&path) {
+                Ok(found) if found == *hash => continue,
+                Ok(_) => "its bytes are others than were written".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let mut state = images.lock();
+            // It may have been dropped while it was read.
+            if state.made.get(id).is_none_or(|made| made.hash != *hash) {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            findings.push(Finding {
+                kind: FindingKind::DamagedImage,
+                path: format!("{DIR}/{name}"),
+                reason,
+            });
+            if heal {
+                let trees = state.made.get(id).map(|made| made.trees.clone());
+                images.remove(&mut state, id);
+                if let Some(trees) = trees.filter(|_| state.wanted.len() < IMAGES_WANTED_MAX) {
+                    state.wanted.push_back((*id, trees));
+                }
+            }
+        }
+        (all.len() as u64, findings)
+    }
+
     fn make_image(&self, id: Id, trees: &[TreeId]) -> Result<bool> {
         let images = &self.inner.images;
         // All three before the trees are looked at, so that what is forgotten later shows.
@@ -330,13 +380,15 @@ impl Store {
         let made = image::make(self, trees, &images.path(&id));
         let mut state = images.lock();
         match made {
-            Ok(bytes) => {
+            Ok((bytes, hash)) => {
                 state.tick += 1;
                 let used = state.tick;
                 state.made.insert(
                     id,
                     Made {
                         bytes,
+                        hash,
+                        trees: trees.to_vec(),
                         used,
                         moment,
                     },

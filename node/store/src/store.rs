@@ -7,10 +7,18 @@ use std::{
 };
 
 use caravan_protocol::ids::TreeId;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result, home::Home, index::Index, leases::Guards, logs, marks::Disk, orphans,
-    stacks::Images, uses::Notes,
+    error::Result,
+    home::Home,
+    index::Index,
+    leases::Guards,
+    logs,
+    marks::Disk,
+    orphans,
+    stacks::Images,
+    uses::{Notes, Used},
 };
 
 /// A store of blobs, trees, layers, claims, records and logs in one directory.
@@ -33,9 +41,11 @@ pub(crate) struct Inner {
     pub(crate) guards: Arc<Guards>,
     pub(crate) notes: Notes,
     pub(crate) images: Images,
+    pub(crate) lent: crate::caches::Lent,
     pub(crate) cold: crate::cold::Open,
     /// Held while a collection goes on: there is one at a time.
     pub(crate) collecting: Mutex<()>,
+    pub(crate) spares: crate::spares::Spares,
     // Dropped last, since it holds the lock.
     pub(crate) home: Home,
 }
@@ -57,19 +67,29 @@ pub struct Stat {
     pub records: u64,
 }
 
-impl Stat {
-    /// The same with the file system that it is on.
-    fn on(self, dir: &Path) -> Disk {
-        // A file system that does not tell has room for ever.
-        let (total, free) = rustix::fs::statvfs(dir).map_or((0, 0), |disk| {
-            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-            (bytes(disk.f_blocks), bytes(disk.f_bavail))
-        });
-        Disk {
-            total,
-            free,
-            held: self.bytes,
-        }
+/// What a store takes up on its disk, bytes, by what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// Distinct blobs that are objects.
+    pub objects: u64,
+    /// Logs among them.
+    pub logs: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Images of stacks.
+    pub images: u64,
+    /// Caches.
+    pub caches: u64,
+    /// The index.
+    pub index: u64,
+}
+
+impl Held {
+    /// All of it that a collection can free: not the index, which stays as large as it ever was.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        let parts = [self.objects, self.packs, self.images, self.caches];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -135,8 +155,10 @@ impl Store {
                 guards,
                 notes: Notes::default(),
                 images: Images::open(home.dir())?,
+                lent: crate::caches::Lent::default(),
                 cold: crate::cold::Open::default(),
                 collecting: Mutex::new(()),
+                spares: crate::spares::Spares::default(),
                 home,
             }),
         };
@@ -167,7 +189,47 @@ impl Store {
 
     /// The file system that the store is on, and what the store holds of it.
     pub fn disk(&self) -> Result<Disk> {
-        Ok(self.stat()?.on(self.dir()))
+        // A file system that does not tell has room for ever.
+        let (total, free) = rustix::fs::statvfs(self.dir()).map_or((0, 0), |disk| {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            (bytes(disk.f_blocks), bytes(disk.f_bavail))
+        });
+        Ok(Disk {
+            total,
+            free,
+            held: self.takes_up()?.all(),
+        })
+    }
+
+    /// What the store takes up, but for how much of that are logs.
+    fn takes_up(&self) -> Result<Held> {
+        let packs = self.packs()?;
+        let index = std::fs::metadata(self.dir().join("index.redb"));
+        Ok(Held {
+            objects: self.stat()?.bytes,
+            logs: 0,
+            packs: packs.iter().map(|(_, facts)| facts.bytes).sum(),
+            images: self.image_bytes(),
+            caches: crate::caches::Shelf::of(self).held()?.1,
+            index: index.map_or(0, |index| index.len()),
+        })
+    }
+
+    /// What the store takes up, by what it is. Logs are looked for one by one.
+    pub fn held(&self) -> Result<Held> {
+        let mut held = self.takes_up()?;
+        for (blob, used) in self.uses()? {
+            if used.kind == Used::Log {
+                let named = self.inner.index.named(blob)?;
+                held.logs += named.first().map_or(0, |(_, size)| *size);
+            }
+        }
+        Ok(held)
+    }
+
+    /// How many caches there are.
+    pub fn caches(&self) -> Result<u64> {
+        Ok(crate::caches::Shelf::of(self).held()?.0)
     }
 
     /// How many things are leased or pinned at the moment.

@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use crate::{
     beneath::TIMES,
     error::{Doing, Result, StoreError},
-    limits,
+    limits, spares,
     store::Inner,
 };
 
@@ -61,9 +61,10 @@ impl Drop for Temp {
     }
 }
 
-/// Gives a file that was written here the mode and times of a plain object.
+/// Gives a file that was written here the owner, mode and times of a plain object.
 pub(crate) fn finish(file: &File) -> Result<()> {
     let what = || "finish a new file of the store".to_owned();
+    crate::owner::to_root(file).doing(what)?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(0o644)).doing(what)?;
     rustix::fs::futimens(file, &TIMES).doing(what)
 }
@@ -129,24 +130,28 @@ pub(crate) fn hash(
 pub struct Workspace {
     pub(crate) inner: Arc<Inner>,
     name: String,
+    /// Whether what matters has left it: then the rest is nobody's business but of the next step.
+    pub(crate) is_kept: bool,
 }
 
 impl Workspace {
     pub(crate) fn make(inner: &Arc<Inner>) -> Result<Self> {
-        let name = format!("w{}", inner.home.number());
-        inner.home.make_work_dir(&name)?;
+        let home = &inner.home;
+        let spare = inner.spares.take();
         let workspace = Self {
             inner: Arc::clone(inner),
-            name,
+            name: format!("w{}", home.number()),
+            is_kept: false,
         };
-        for part in ["upper", "work"] {
-            inner
-                .home
-                .make_work_dir(&format!("{}/{part}", workspace.name))?;
+        let name = &workspace.name;
+        if spare.is_some_and(|spare| home.recall(&spare, name).is_ok()) {
+            return Ok(workspace);
         }
-        let what = || format!("make {}", workspace.upper().display());
-        let upper = crate::beneath::open_trusted_dir(&workspace.upper()).doing(what)?;
-        rustix::fs::fchmod(&upper, Mode::from_raw_mode(0o755)).doing(what)?;
+        home.make_work_dir(name)?;
+        home.make_work_dir(&format!("{name}/work"))?;
+        crate::beneath::open_dir(home.work(), name.as_bytes())
+            .and_then(spares::make_upper)
+            .doing(|| format!("make {}", workspace.upper().display()))?;
         Ok(workspace)
     }
 
@@ -174,6 +179,22 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// Hands what is left to whoever makes directories ready; false if it is still here.
+    fn leave(&self) -> bool {
+        let home = &self.inner.home;
+        let Ok(name) = home.discard(&self.name) else {
+            return false;
+        };
+        if !self.inner.spares.give(home.trash(), &name)
+            && let Err(error) = home.remove(home.trash(), &name)
+        {
+            tracing::warn!(%error, "a work directory stays until the next start");
+        }
+        true
+    }
+}
+
 impl std::fmt::Debug for Workspace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Workspace({})", self.path().display())
@@ -182,6 +203,9 @@ impl std::fmt::Debug for Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
+        if self.is_kept && self.leave() {
+            return;
+        }
         if let Err(error) = self
             .inner
             .home

@@ -25,6 +25,7 @@ mod copying;
 mod crashes;
 mod damage;
 mod exporting;
+mod freezing;
 mod full;
 mod hostile;
 mod hosts;
@@ -33,6 +34,7 @@ mod logging;
 mod pinning;
 mod property;
 mod scale;
+mod spares;
 mod stacks;
 
 fn new_store() -> (TempDir, Store) {
@@ -87,6 +89,8 @@ fn object_path(store: &Store, bytes: &[u8], suffix: &str) -> PathBuf {
 
 /// What is in the work directory besides its trash, and in the trash.
 fn leftovers(store: &Store) -> Vec<String> {
+    // What is ready for the next step is no leftover.
+    store.inner.spares.close();
     let work = store.dir().join("work");
     let mut found: Vec<String> = [&work, &work.join("trash")]
         .iter()

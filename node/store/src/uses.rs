@@ -195,6 +195,17 @@ impl Store {
     }
 }
 
+/// What is written about a tree of which nobody has said anything.
+pub(crate) fn unknown_tree() -> Result<Vec<u8>> {
+    let unknown = Use {
+        kind: Used::Tree,
+        last_s: 0,
+        cost_ms: 0,
+        words: String::new(),
+    };
+    Ok(codec::encode::<USE_BYTES_MAX>(&unknown)?)
+}
+
 fn decode(bytes: &[u8]) -> Result<Use> {
     Ok(codec::decode::<USE_BYTES_MAX, Use>(bytes)?)
 }

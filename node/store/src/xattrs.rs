@@ -1,24 +1,33 @@
 //! Extended attributes. Kept: `user.*` and `security.capability`. Understood: overlayfs's own mark
-//! of an opaque directory. Removed: what overlayfs notes for itself, and access lists, whose mask
-//! the mode shows. Refused: everything with which a lower layer could be made to look elsewhere.
-//! What the host puts on files for itself (labels, integrity hashes) is neither kept nor touched.
+//! of an opaque directory, `trusted.overlay.opaque`, or `user.overlay.opaque` where the node is not
+//! root: of the two only that which no job could have written itself. Removed: what overlayfs notes
+//! for itself, and access lists, whose mask the mode shows. Refused: everything with which a lower
+//! layer could be made to look elsewhere. What the host puts on files for itself (labels, integrity
+//! hashes) is neither kept nor touched.
 
 use std::collections::BTreeMap;
 
 use caravan_protocol::limits::{XATTR_BYTES_MAX, XATTRS_MAX};
 use rustix::{fd::AsFd, fs::XattrFlags, io::Errno};
 
-use crate::error::{Doing, Result, StoreError};
+use crate::{
+    error::{Doing, Result, StoreError},
+    owner,
+};
 
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// Begins the attributes of an overlay that root of the host has mounted.
+const BY_ROOT: &[u8] = b"trusted.overlay.";
+/// Begins those of one that somebody else has mounted; it lets nobody inside see or set them.
+const BY_OTHERS: &[u8] = b"user.overlay.";
+const OPAQUE: &[u8] = b"opaque";
 /// What overlayfs notes about files that it copied up.
 const OVERLAY_NOTES: [&[u8]; 6] = [
-    b"trusted.overlay.origin",
-    b"trusted.overlay.impure",
-    b"trusted.overlay.nlink",
-    b"trusted.overlay.upper",
-    b"trusted.overlay.uuid",
-    b"trusted.overlay.protattr",
+    b"origin",
+    b"impure",
+    b"nlink",
+    b"upper",
+    b"uuid",
+    b"protattr",
 ];
 const LIST_BYTES_MAX: usize = 64 * 1024;
 
@@ -38,6 +47,24 @@ pub(crate) struct Xattrs {
 pub(crate) fn is_kept(name: &[u8]) -> bool {
     (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
         || name == b"security.capability"
+}
+
+/// How the attributes of this node's overlays begin.
+fn ours() -> &'static [u8] {
+    if owner::is_rootless() {
+        BY_OTHERS
+    } else {
+        BY_ROOT
+    }
+}
+
+fn is_mark(name: &[u8]) -> bool {
+    name.strip_prefix(ours()) == Some(OPAQUE)
+}
+
+fn is_note(name: &[u8]) -> bool {
+    let note = name.strip_prefix(ours());
+    note.is_some_and(|note| OVERLAY_NOTES.contains(&note))
 }
 
 /// Reads the attributes of an open file; `path` is for words only.
@@ -64,14 +91,14 @@ pub(crate) fn read(file: impl AsFd, path: &[u8]) -> Result<Xattrs> {
             let size = rustix::fs::fgetxattr(file, name, value.as_mut_slice()).doing(what)?;
             value.truncate(size);
             found.kept.insert(name.to_vec(), value);
-        } else if name == OPAQUE {
+        } else if is_mark(name) {
             let mut value = [0; 8];
             let size = rustix::fs::fgetxattr(file, name, &mut value[..]).doing(what)?;
             match &value[..size] {
                 b"y" => found.opaque = true,
                 _ => return Err(StoreError::refused(path, REDIRECTED)),
             }
-        } else if OVERLAY_NOTES.contains(&name) || name.starts_with(b"system.posix_acl_") {
+        } else if is_note(name) || name.starts_with(b"system.posix_acl_") {
             found.dropped.push(name.to_vec());
         } else if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
             return Err(StoreError::refused(path, REDIRECTED));
@@ -121,7 +148,8 @@ pub(crate) fn write(
         }
     }
     if opaque {
-        match rustix::fs::fsetxattr(file.as_fd(), OPAQUE, b"y", XattrFlags::empty()) {
+        let mark = [ours(), OPAQUE].concat();
+        match rustix::fs::fsetxattr(file.as_fd(), &mark, b"y", XattrFlags::empty()) {
             Err(Errno::OPNOTSUPP) => return Err(StoreError::refused(path, NOT_HIDDEN)),
             other => other.doing(what)?,
         }

@@ -75,7 +75,7 @@ pub(crate) fn action<'a>(
                 env: environment(made, step, own.found),
                 user: step.user,
                 workdir: workdir.clone(),
-                network: *network,
+                network: network.clone(),
                 keep_layer: true,
                 outputs: Vec::new(),
                 secrets: secrets.clone(),

@@ -18,7 +18,7 @@ pub struct PlanError {
 pub enum Problem {
     /// A network that is not there.
     #[error(
-        "there is no network {0:?} here; without (network ...) a command has loopback alone, with (network host) what the host has"
+        "there is no network {0:?} here; without (network ...) a command has loopback alone, with (network host) what a node lets steps reach"
     )]
     Network(Vec<String>),
     /// A user by name.

@@ -1,6 +1,6 @@
 //! What an action must be like before it gets a key: bounds, and paths that stay where they are.
 
-use super::{Cache, Copy, CopyFrom, CopyTo, Fetch, Run};
+use super::{Cache, Copy, CopyFrom, CopyTo, Declared, Fetch, Network, Run};
 use crate::limits;
 
 type Checked = Result<(), &'static str>;
@@ -71,15 +71,22 @@ pub(super) fn run(run: &Run, caches: &[Cache]) -> Checked {
     {
         return Err("a path in it is not absolute or has `..` in it");
     }
+    if let Network::Fetch(files) = &run.network {
+        declared(files)?;
+    }
     user(run.user)
 }
 
 /// A declared fetch.
 pub(super) fn fetch(fetch: &Fetch) -> Checked {
-    if fetch.files.is_empty() || fetch.files.len() > limits::FETCH_FILES_MAX {
+    declared(&fetch.files)
+}
+
+fn declared(files: &[Declared]) -> Checked {
+    if files.is_empty() || files.len() > limits::FETCH_FILES_MAX {
         return Err("a fetch declares no file or too many");
     }
-    let mut counts = fetch.files.iter().map(|file| file.checksums.len());
+    let mut counts = files.iter().map(|file| file.checksums.len());
     if counts.any(|count| count == 0 || count > 8) {
         return Err("a declared file needs one to eight checksums");
     }

@@ -158,11 +158,101 @@ fn sources_and_caches_are_beside_the_key_and_limits_are_in_it() {
         target: "/a".to_owned(),
     }];
     assert_eq!(Action { caches, ..run() }.key(), key);
-    let limits = Limits {
-        wall_ms: 1,
-        ..Limits::default()
+    let changes: [fn(&mut Limits); 7] = [
+        |limits| limits.wall_ms += 1,
+        |limits| limits.memory_bytes += 1,
+        |limits| limits.pids += 1,
+        |limits| limits.log_bytes += 1,
+        |limits| limits.disk_bytes += 1,
+        |limits| limits.inodes += 1,
+        |limits| limits.cpu_ms += 1,
+    ];
+    let mut keys = vec![key];
+    for change in changes {
+        let mut action = run();
+        change(&mut action.limits);
+        let key = action.key();
+        assert!(!keys.contains(&key), "{:?}", action.limits);
+        keys.push(key);
+    }
+}
+
+#[test]
+fn whatever_is_above_what_is_allowed_is_named() {
+    let most = Limits::default();
+    assert_eq!(most.within(&most), Ok(()));
+    assert_eq!(Limits::NOTHING.within(&Limits::NOTHING), Ok(()));
+    let said = |change: fn(&mut Limits)| {
+        let mut asked = most;
+        change(&mut asked);
+        asked.within(&most).expect_err("too much").to_string()
     };
-    assert_ne!(Action { limits, ..run() }.key(), key);
+    let node = "and this node allows";
+    assert_eq!(
+        said(|l| l.memory_bytes = 9 << 30),
+        format!("it asks for 9 GiB of memory {node} 8 GiB of memory")
+    );
+    assert_eq!(
+        said(|l| l.disk_bytes += 1),
+        format!("it asks for 17179869185 bytes of disk {node} 16 GiB of disk")
+    );
+    assert_eq!(
+        said(|l| l.inodes += 1),
+        format!("it asks for 2000001 files {node} 2000000 files")
+    );
+    assert_eq!(
+        said(|l| l.pids += 1),
+        format!("it asks for 4097 processes {node} 4096 processes")
+    );
+    assert_eq!(
+        said(|l| l.wall_ms += 500),
+        format!("it asks for 3600500 ms {node} 3600 s")
+    );
+    assert!(said(|l| l.cpu_ms += 1000).contains("86401 s of processor time"));
+    assert!(said(|l| l.log_bytes += 1 << 20).contains("MiB of log"));
+}
+
+#[test]
+fn files_of_a_network_are_in_the_key_and_bounded() {
+    let file = |sum: &str| Declared {
+        checksums: vec![sum.parse().expect("good")],
+    };
+    let [one, two] = ["1", "2"].map(|digit| file(&format!("md5={}", digit.repeat(32))));
+    let fetching = |files: &[Declared]| {
+        let network = Network::Fetch(files.to_vec());
+        with(|run| run.network = network)
+    };
+    let key = fetching(std::slice::from_ref(&one)).key().expect("good");
+    for other in [
+        fetching(std::slice::from_ref(&two)),
+        fetching(&[one.clone(), two]),
+        run(),
+    ] {
+        assert_ne!(other.key().expect("good"), key);
+    }
+    let mut sourced = fetching(std::slice::from_ref(&one));
+    sourced.sources = vec![vec![Source::Url("http://a.test/x".to_owned())]];
+    assert_eq!(sourced.key().expect("beside the key"), key);
+    assert_eq!(
+        Action::decode(&sourced.encode().expect("good")).expect("good"),
+        sourced
+    );
+    let bare = Declared {
+        checksums: Vec::new(),
+    };
+    let many = vec![one; limits::FETCH_FILES_MAX + 1];
+    for files in [&[][..], &[bare], &many] {
+        assert!(matches!(
+            fetching(files).key(),
+            Err(ActionError::Invalid(_))
+        ));
+    }
+}
+
+#[test]
+fn only_commands_ask_for_room() {
+    assert_eq!(run().needs(), Limits::default());
+    assert_eq!(copy(|_| ()).needs(), Limits::NOTHING);
 }
 
 #[test]
@@ -182,10 +272,10 @@ fn a_fetch_is_one_work_for_every_platform() {
 }
 
 #[test]
-fn golden_key_of_version_2() {
+fn golden_key_of_version_3() {
     assert_eq!(
         run().key().expect("good").to_string(),
-        "b3c89a9a9ee9584e7e0ce8cffec13c95f36ab0bac0b81ffde22574b4072b6542"
+        "f144b4a5799477a310669f184e933bd51184ad07f10b36c9761ab72114013793"
     );
 }
 

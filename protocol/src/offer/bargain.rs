@@ -113,6 +113,7 @@ impl Engine {
                 priority: job.want.priority,
                 cost_ms: job.want.cost_ms,
                 waited_ms: u64::try_from(turn.now.since(job.since).as_millis()).unwrap_or(u64::MAX),
+                needs: job.want.needs,
             })
             .collect();
         // The clock outlives the program, so that a restarted owner's digests come after those of
@@ -164,9 +165,10 @@ impl Engine {
         }
         let wanted = self.jobs.get(id).filter(|job| {
             self.may_award(job, bid.node, turn.now)
+                && job.want.needs.within(&bid.most).is_ok()
                 && (job.want.priority == Priority::Urgent
                     || self
-                        .first_unbid(bid.node, turn.now)
+                        .first_unbid(&bid, turn.now)
                         .is_none_or(|other| other.want.priority == Priority::Normal))
         });
         let Some(enough) = wanted.map(|job| self.bids_enough(job, turn.now)) else {
@@ -193,8 +195,9 @@ impl Engine {
             .count()
     }
 
-    /// The first job that a node could be given and nobody has bid for.
-    fn first_unbid(&self, node: NodeId, now: Time) -> Option<&Job> {
+    /// The first job that a bidder could be given and nobody has bid for.
+    fn first_unbid(&self, bid: &Bid, now: Time) -> Option<&Job> {
+        let node = bid.node;
         let platforms = self.peers.get(&node).into_iter();
         platforms
             .flat_map(|peer| &peer.platforms)
@@ -204,6 +207,7 @@ impl Engine {
                     .take(limits::DIGEST_JOBS_MAX)
                     .find(|job| {
                         matches!(job.state(), State::Waiting(bids) if bids.is_empty())
+                            && job.want.needs.within(&bid.most).is_ok()
                             && self.may_award(job, node, now)
                     })
             })
@@ -231,7 +235,7 @@ impl Engine {
             if !self.peers.contains_key(&bid.node) {
                 continue;
             }
-            match self.first_unbid(bid.node, turn.now).map(|job| job.want.job) {
+            match self.first_unbid(&bid, turn.now).map(|job| job.want.job) {
                 Some(other) => self.award(turn, other, bid),
                 None => turn.send(bid.node, Message::Decline { nonce: bid.nonce }),
             }

@@ -140,7 +140,7 @@ impl Engine {
             let idle = self
                 .jobs
                 .waiting(platform)
-                .find(|job| self.may_run(job, self.me, now));
+                .find(|job| self.fits_here(job) && self.may_run(job, self.me, now));
             assert!(idle.is_none(), "a slot is idle beside {idle:?}");
         }
     }

@@ -10,7 +10,7 @@ use super::{
     runs::Work,
     worker::Hints,
 };
-use crate::{ids::NodeId, limits, platform::Platform, time::Time};
+use crate::{action::Limits, ids::NodeId, limits, platform::Platform, time::Time};
 
 /// What an engine begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Setup {
     pub platforms: BTreeSet<Platform>,
     /// Attempts that it runs at once.
     pub slots: u32,
+    /// The most that it allows an attempt.
+    pub most: Limits,
     /// Random and new at each start, so that answers to an earlier life's bids are known as such.
     pub seed: u64,
 }
@@ -82,6 +84,7 @@ pub struct Engine {
     pub(super) me: NodeId,
     pub(super) platforms: BTreeSet<Platform>,
     pub(super) slots: u32,
+    pub(super) most: Limits,
     pub(super) paused: bool,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) jobs: Jobs,
@@ -103,6 +106,7 @@ impl Engine {
             me: setup.me,
             platforms: setup.platforms,
             slots: setup.slots.min(limits::SLOTS_MAX),
+            most: setup.most,
             paused: false,
             peers: BTreeMap::new(),
             jobs: Jobs::default(),
@@ -157,17 +161,19 @@ impl Engine {
             return turn.reject(from, error.into());
         }
         match message {
-            Message::Bid { nonce, job, eta_ms } => {
-                let node = from;
-                self.bid_came(
-                    turn,
-                    job,
-                    Bid {
-                        node,
-                        nonce,
-                        eta_ms,
-                    },
-                );
+            Message::Bid {
+                nonce,
+                job,
+                eta_ms,
+                most,
+            } => {
+                let bid = Bid {
+                    node: from,
+                    nonce,
+                    eta_ms,
+                    most,
+                };
+                self.bid_came(turn, job, bid);
             }
             Message::Award {
                 nonce,

@@ -1,9 +1,9 @@
 //! An owner's open jobs: each in exactly one state, with the indexes that follow from the states.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{AttemptId, Failure, JobId, Loss, Missing, Priority, Want};
-use crate::{ids::NodeId, limits, platform::Platform, time::Time};
+use crate::{action::Limits, ids::NodeId, limits, platform::Platform, time::Time};
 
 /// Place in the queue: retries keep theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,8 @@ pub(super) struct Bid {
     pub(super) node: NodeId,
     pub(super) nonce: u64,
     pub(super) eta_ms: u64,
+    /// What the bidder allows.
+    pub(super) most: Limits,
 }
 
 /// An attempt on another node.
@@ -131,6 +133,9 @@ pub(super) struct Queue {
     pub(super) remote: BTreeSet<Rank>,
 }
 
+/// Closed jobs whose last attempt is remembered, while it may still be under way.
+const CLOSED_MAX: usize = 1024;
+
 /// All open jobs of an owner.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
@@ -138,6 +143,9 @@ pub(super) struct Jobs {
     queues: BTreeMap<Platform, Queue>,
     held: BTreeMap<NodeId, BTreeSet<JobId>>,
     seq: u64,
+    /// The last attempts of jobs that were closed over them, oldest first: should one be wanted
+    /// again, words about an old attempt must not be taken for words about a new one.
+    closed: VecDeque<(JobId, u32)>,
 }
 
 impl Jobs {
@@ -167,11 +175,13 @@ impl Jobs {
             job: want.job,
         };
         self.seq += 1;
+        let before = self.closed.iter().find(|(job, _)| *job == want.job);
+        let attempts = before.map_or(0, |(_, number)| *number);
         let job = Job {
             want,
             rank,
             since: now,
-            attempts: 0,
+            attempts,
             failures: Vec::new(),
             excluded: BTreeMap::new(),
             missing: None,
@@ -179,6 +189,15 @@ impl Jobs {
         };
         self.enter(&job);
         self.jobs.insert(rank.job, job);
+    }
+
+    /// Remembers the attempts of a job that is closed while one of them may be under way.
+    pub(super) fn remember(&mut self, job: JobId, attempts: u32) {
+        self.closed.retain(|(other, _)| *other != job);
+        self.closed.push_back((job, attempts));
+        if self.closed.len() > CLOSED_MAX {
+            self.closed.pop_front();
+        }
     }
 
     /// Takes a job out.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobId, Priority};
 use crate::{
+    action::Limits,
     claim::Verdict,
     codec::{self, CodecError},
     ids::NodeId,
@@ -35,6 +36,8 @@ pub struct Head {
     pub cost_ms: u64,
     /// How long it has waited, milliseconds.
     pub waited_ms: u64,
+    /// What it asks for of the node that runs it.
+    pub needs: Limits,
 }
 
 /// What an owner gossips about the jobs of one platform that wait: the first of them.
@@ -99,6 +102,8 @@ pub enum Message {
         job: JobId,
         /// When it would be done, milliseconds from now.
         eta_ms: u64,
+        /// The most that the worker allows a job.
+        most: Limits,
     },
     /// Owner to worker: run this. Sent again until the first beat or result.
     Award {

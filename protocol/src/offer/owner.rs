@@ -8,7 +8,7 @@ use super::{
     engine::Turn,
     jobs::{Job, State},
 };
-use crate::{claim::Verdict, ids::NodeId, limits, time::Time};
+use crate::{action::TooMuch, claim::Verdict, ids::NodeId, limits, platform::Platform, time::Time};
 
 /// The wait before try number `tries`, which counts from 0.
 pub(super) fn back_off(tries: u32) -> Duration {
@@ -29,7 +29,7 @@ impl Engine {
             let max = limits::JOBS_MAX;
             Some(GaveUp::Full { max })
         } else {
-            None
+            self.too_much(&want).map(GaveUp::TooMuch)
         };
         if let Some(reason) = refused {
             return turn.push(Command::GaveUp { job, reason });
@@ -37,6 +37,20 @@ impl Engine {
         self.gossip.freshen(&want.platform);
         self.jobs.insert(turn.now, want);
         self.say_missing(turn, job);
+    }
+
+    /// What a job asks for beyond what this node allows, if nobody else can take it.
+    fn too_much(&self, want: &Want) -> Option<TooMuch> {
+        let too_much = want.needs.within(&self.most).err()?;
+        let is_ours = self.platforms.contains(&want.platform);
+        (is_ours && !(want.remote_ok && self.is_built_elsewhere(&want.platform)))
+            .then_some(too_much)
+    }
+
+    /// Whether a node that is up builds for a platform, beside this one.
+    fn is_built_elsewhere(&self, platform: &Platform) -> bool {
+        let mut peers = self.peers.values();
+        peers.any(|peer| peer.platforms.contains(platform))
     }
 
     pub(super) fn unwant(&mut self, turn: &mut Turn<'_>, job: JobId) {
@@ -47,6 +61,9 @@ impl Engine {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, job: JobId) -> Option<Job> {
         let closed = self.jobs.remove(job)?;
         self.clear_alarms(job);
+        if closed.attempts > 0 {
+            self.jobs.remember(job, closed.attempts);
+        }
         self.abandon(turn, job, closed.state().clone());
         Some(closed)
     }
@@ -95,6 +112,9 @@ impl Engine {
         let mut barred = Vec::new();
         for platform in &self.platforms {
             for job in self.jobs.waiting(platform) {
+                if !self.fits_here(job) {
+                    continue;
+                }
                 if !self.may_run(job, self.me, now) {
                     barred.push((job.want.job, job.excluded[&self.me]));
                 } else {
@@ -132,12 +152,20 @@ impl Engine {
         turn.push(Command::Run { attempt, action });
     }
 
+    /// Whether a job asks for no more than this node allows.
+    pub(super) fn fits_here(&self, job: &Job) -> bool {
+        job.want.needs.within(&self.most).is_ok()
+    }
+
     /// Whether a node may be given a job now: it is not excluded, or everybody is.
     pub(super) fn may_run(&self, job: &Job, node: NodeId, now: Time) -> bool {
         if !job.excludes(node, now) {
             return true;
         }
-        let here = self.platforms.contains(&job.want.platform) && !self.paused && self.slots > 0;
+        let here = self.platforms.contains(&job.want.platform)
+            && self.fits_here(job)
+            && !self.paused
+            && self.slots > 0;
         let mut others = self
             .peers
             .iter()
@@ -223,6 +251,7 @@ impl Engine {
     fn give_up(&mut self, turn: &mut Turn<'_>, id: JobId) {
         self.clear_alarms(id);
         if let Some(job) = self.jobs.remove(id) {
+            self.jobs.remember(id, job.attempts);
             let reason = GaveUp::Failures(job.failures);
             turn.push(Command::GaveUp { job: id, reason });
         }
@@ -247,8 +276,10 @@ impl Engine {
             State::Waiting(_) | State::Resting => None,
         };
         if live == Some((number, node)) {
+            let attempts = job.attempts;
             self.clear_alarms(id);
             self.jobs.remove(id);
+            self.jobs.remember(id, attempts);
         } else {
             self.close(turn, id);
         }
@@ -279,8 +310,11 @@ impl Engine {
 
     fn missing(&self, job: &Job) -> Option<Missing> {
         let platform = &job.want.platform;
-        let there = |peer: &super::engine::Peer| peer.platforms.contains(platform);
-        if job.want.remote_ok && self.peers.values().any(there) {
+        if self.platforms.contains(platform)
+            && let Err(too_much) = job.want.needs.within(&self.most)
+        {
+            Some(Missing::Room(too_much))
+        } else if job.want.remote_ok && self.is_built_elsewhere(platform) {
             None
         } else if self.platforms.contains(platform) {
             if self.paused {

@@ -7,8 +7,10 @@ use super::*;
 use crate::limits;
 
 mod bargain;
+mod bounds;
 mod hostile;
 mod lease;
+mod numbers;
 mod owner;
 mod worker;
 
@@ -26,6 +28,7 @@ pub(super) fn bench(slots: u32) -> Bench {
         me: node(1),
         platforms: BTreeSet::from([x86()]),
         slots,
+        most: Limits::default(),
         seed: 0,
     });
     let now = Time::from_ms(1000);
@@ -131,6 +134,7 @@ pub(super) fn wanted(name: u8) -> Want {
         priority: Priority::Normal,
         cost_ms: 5000,
         remote_ok: true,
+        needs: Limits::default(),
         action: action(name),
     }
 }
@@ -165,7 +169,12 @@ pub(super) fn reject(from: u8, reason: Rejection) -> Command {
 
 pub(super) fn bid(nonce: u64, name: u8, eta_ms: u64) -> Message {
     let job = job(name);
-    Message::Bid { nonce, job, eta_ms }
+    Message::Bid {
+        nonce,
+        job,
+        eta_ms,
+        most: Limits::default(),
+    }
 }
 
 pub(super) fn award(nonce: u64, name: u8, number: u32) -> Message {
@@ -258,6 +267,7 @@ pub(super) fn head(name: u8, waited_ms: u64) -> Head {
         priority: Priority::Normal,
         cost_ms: 5000,
         waited_ms,
+        needs: Limits::default(),
     }
 }
 

@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caravan_sandbox::{Defence, Defences, Launcher};
+
+mod bundle;
+mod complete;
 mod ingest;
+mod overhead;
+mod real;
 mod soak;
 mod stack;
 mod steps;
@@ -26,6 +32,12 @@ const USAGE: &str = "usage: caravan-bench WHAT...
   cached-step DIR ROUNDS                  find steps that were done before
   lookups DIR LAYERS                      mount layers and look for what is not there
   build DIR LAYERS ROUNDS                 compile over layers
+  steps DIR FLOOR ROUNDS                  complete steps and what they are held against, in turns
+  loops DIR STEPS ROUNDS                  complete steps in several loops at once, and in one
+  real FIGURE DIR STORE LOWERS SCRIPT ROUNDS [WITHOUT]
+                                          build over layers (separated by commas) in the sandbox,
+                                          which may lack defences, and in a plain chroot
+  profile DIR ROUNDS                      where the time of complete steps goes
   soak DIR STEPS                          run steps, cancel half, find what they left";
 
 fn main() -> ExitCode {
@@ -64,9 +76,43 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         }
         ["layer-commit", dir, rounds] => steps::layer_commit(Path::new(dir), rounds.parse()?),
         ["cached-step", dir, rounds] => steps::cached_step(Path::new(dir), rounds.parse()?),
+        ["steps", dir, floor, rounds] => {
+            overhead::steps(Path::new(dir), Path::new(floor), rounds.parse()?)
+        }
+        ["loops", dir, steps, rounds] => {
+            overhead::loops(Path::new(dir), steps.parse()?, rounds.parse()?)
+        }
+        [
+            "real",
+            figure,
+            dir,
+            store,
+            lowers,
+            script,
+            rounds,
+            without @ ..,
+        ] => {
+            let launcher = launcher_without(without.first())?;
+            let build = real::Build {
+                dir: Path::new(dir),
+                store: Path::new(store),
+                lowers: lowers.split(',').collect(),
+                script,
+            };
+            build.run(figure, &launcher, rounds.parse()?)
+        }
+        ["profile", dir, rounds] => overhead::profile(Path::new(dir), rounds.parse()?),
         ["soak", dir, steps] => soak::run(Path::new(dir), steps.parse()?),
         _ => Err(USAGE.into()),
     }
+}
+
+/// A launcher whose jobs lack the defences of these names.
+fn launcher_without(names: Option<&&str>) -> Result<Launcher, Failure> {
+    let names = names.into_iter().flat_map(|names| names.split(','));
+    let defences: Result<Vec<Defence>, _> = names.map(str::parse).collect();
+    let without = defences?.into_iter().fold(Defences::NONE, Defences::with);
+    Ok(Launcher::spawn_without(without)?)
 }
 
 /// Runs what ours is compared with, its output thrown away.

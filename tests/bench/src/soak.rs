@@ -12,7 +12,7 @@ use std::{
 
 use caravan_protocol::ids::TreeId;
 use caravan_sandbox::{Launcher, Root, Sandbox as _, Spec, Status};
-use caravan_store::Store;
+use caravan_store::{Store, limits::SPARES_MAX};
 
 use crate::Failure;
 
@@ -200,7 +200,8 @@ impl Field {
             ("temporary files", entries(&self.store.dir().join("work"))?),
             (
                 "in the trash",
-                entries(&self.store.dir().join("work/trash"))?,
+                // What the store keeps ready there is not left over.
+                entries(&self.store.dir().join("work/trash"))?.saturating_sub(SPARES_MAX),
             ),
             ("leases", self.store.leased()),
         ]);

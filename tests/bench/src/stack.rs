@@ -149,7 +149,7 @@ fn attach(mount: &OwnedFd, on: &Path) -> Result<(), Failure> {
 }
 
 /// A mount namespace of its own, from which nothing gets out.
-fn apart() -> Result<(), Failure> {
+pub(crate) fn apart() -> Result<(), Failure> {
     #[expect(
         deprecated,
         reason = "its successor is unsafe, for descriptors that stay open"
@@ -342,7 +342,7 @@ fn compile(mounted: Mounted) -> Result<(Duration, f64), Failure> {
 }
 
 /// Processor seconds of the children that have ended.
-fn children_s() -> Result<f64, Failure> {
+pub(crate) fn children_s() -> Result<f64, Failure> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let rest = stat.rsplit(") ").next().ok_or("the kernel does not tell")?;
     let ticks = rest.split(' ').skip(13).take(2).map(str::parse::<f64>);

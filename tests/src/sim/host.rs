@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use caravan_protocol::{
+    action::Limits,
     ids::NodeId,
     offer::{AttemptId, Engine, Setup},
     platform::Platform,
@@ -63,6 +64,7 @@ impl Host {
             me: self.id,
             platforms: self.platforms.clone(),
             slots: self.slots,
+            most: Limits::NOTHING,
             seed,
         }));
     }

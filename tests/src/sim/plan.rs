@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use caravan_protocol::{
+    action::Limits,
     ids::{ActionKey, NodeId},
     offer::{JobId, Priority, Want},
     platform::Platform,
@@ -155,6 +156,7 @@ pub fn want(number: u64, cost_ms: u64) -> Want {
         priority: Priority::Normal,
         cost_ms,
         remote_ok: true,
+        needs: Limits::NOTHING,
         action: number.to_be_bytes().to_vec(),
     }
 }

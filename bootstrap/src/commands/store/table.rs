@@ -1,6 +1,8 @@
 //! What the store says, as text for people.
 
-use caravan_node::keeping::{Collected, Kept, Listed, Pin, Pinned, Row, Used};
+use caravan_node::keeping::{
+    Collected, Froze, Kept, Listed, Pin, Pinned, Row, Thawed, Used, Victim, Went,
+};
 use caravan_protocol::time::Stamp;
 
 use crate::show::{bytes, date, duration, plain, table};
@@ -17,7 +19,23 @@ pub(super) fn stat(kept: &Kept) {
         kept.layers,
         kept.claims
     );
-    say!("cold     {} packs, {}", kept.packs, bytes(kept.pack_bytes));
+    say!(
+        "cold     {} packs, {}, with all of {} trees",
+        kept.packs,
+        bytes(kept.held.packs),
+        kept.frozen
+    );
+    say!(
+        "uses     {}: objects {} (logs {}), packs {}, images {}, {} caches {}; besides the index {}",
+        bytes(kept.held.all()),
+        bytes(kept.held.objects),
+        bytes(kept.held.logs),
+        bytes(kept.held.packs),
+        bytes(kept.held.images),
+        kept.caches,
+        bytes(kept.held.caches),
+        bytes(kept.held.index)
+    );
     say!(
         "kept     {} pins; {} things are pinned or in use",
         kept.pins,
@@ -38,12 +56,25 @@ fn used(last_s: u64) -> String {
     }
 }
 
-const fn kind(kind: Used, laid_out: bool) -> &'static str {
-    match (kind, laid_out) {
-        (Used::Tree, true) => "layer",
-        (Used::Tree, false) => "tree",
-        (Used::Log, _) => "log",
-        (Used::Blob, _) => "blob",
+const fn kind(row: &Row) -> &'static str {
+    match (row.kind, row.laid_out, row.frozen) {
+        (Used::Tree, true, true) => "layer, cold",
+        (Used::Tree, true, false) => "layer",
+        (Used::Tree, false, true) => "cold",
+        (Used::Tree, false, false) => "tree",
+        (Used::Log, ..) => "log",
+        (Used::Blob, ..) => "blob",
+    }
+}
+
+const fn went(victim: &Victim) -> &'static str {
+    match (victim.went, victim.kind) {
+        (Went::Form, _) => "layer, stays cold",
+        (Went::Pack, _) => "pack",
+        (Went::Cache, _) => "cache",
+        (Went::Forgotten, Used::Tree) => "tree",
+        (Went::Forgotten, Used::Log) => "log",
+        (Went::Forgotten, Used::Blob) => "blob",
     }
 }
 
@@ -58,7 +89,7 @@ pub(super) fn rows(rows: &[Row]) {
             };
             vec![
                 row.blob.fmt_short(),
-                kind(row.kind, row.laid_out).to_owned(),
+                kind(row).to_owned(),
                 bytes(row.bytes),
                 row.files.to_string(),
                 used(row.last_s),
@@ -133,7 +164,7 @@ pub(super) fn collected(done: &Collected, dry_run: bool) {
         .map(|victim| {
             vec![
                 victim.blob.fmt_short(),
-                kind(victim.kind, false).to_owned(),
+                went(victim).to_owned(),
                 bytes(victim.bytes),
                 used(victim.last_s),
                 duration(victim.cost_ms),
@@ -147,9 +178,31 @@ pub(super) fn collected(done: &Collected, dry_run: bool) {
             &cells,
         );
     }
-    let more = done.evicted.saturating_sub(cells.len() as u64);
+    let more = done.victims.len().saturating_sub(cells.len());
     if more > 0 {
         say!("and {more} more");
+    }
+    if done.frozen > 0 {
+        say!(
+            "froze {} trees first, into {} of packs",
+            done.frozen,
+            bytes(done.frozen_bytes)
+        );
+    }
+    if done.cache_bytes + done.image_bytes > 0 {
+        say!(
+            "{} of caches and {} of images went, which are made again when they are wanted",
+            bytes(done.cache_bytes),
+            bytes(done.image_bytes)
+        );
+    }
+    if done.forms + done.packs > 0 {
+        say!(
+            "{} trees stay in packs alone; {} packs dropped, {}",
+            done.forms,
+            done.packs,
+            bytes(done.pack_bytes)
+        );
     }
     say!(
         "{} {} in {} files, {} of which nothing named; {} trees and blobs forgotten, {} kept ({} pinned or in use)",
@@ -169,4 +222,49 @@ pub(super) fn collected(done: &Collected, dry_run: bool) {
             bytes(done.short_bytes)
         );
     }
+}
+
+pub(super) fn froze(froze: &Froze, dry_run: bool) {
+    let cells: Vec<Vec<String>> = froze
+        .trees
+        .iter()
+        .map(|tree| {
+            vec![
+                tree.tree.fmt_short(),
+                bytes(tree.bytes),
+                if tree.mountable { "yes" } else { "no" }.to_owned(),
+                plain(&tree.words),
+            ]
+        })
+        .collect();
+    if !cells.is_empty() {
+        table(&["ID", "SIZE", "MOUNTABLE", "WHAT"], &cells);
+    }
+    if dry_run {
+        say!(
+            "would freeze {} trees: {} of blobs that no pack has",
+            froze.trees.len(),
+            bytes(froze.blob_bytes)
+        );
+        return;
+    }
+    say!(
+        "froze {} trees: {} of blobs became {} packs of {}; {} freed",
+        froze.trees.len(),
+        bytes(froze.blob_bytes),
+        froze.packs,
+        bytes(froze.pack_bytes),
+        bytes(froze.freed_bytes)
+    );
+    if froze.stopped {
+        say!("it was stopped before its end; what is listed is frozen");
+    }
+}
+
+pub(super) fn thawed(thawed: &[Thawed]) {
+    let cells: Vec<Vec<String>> = thawed
+        .iter()
+        .map(|tree| vec![tree.tree.fmt_short(), tree.blobs.to_string()])
+        .collect();
+    table(&["ID", "FILES THAWED"], &cells);
 }

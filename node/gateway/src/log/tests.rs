@@ -29,6 +29,7 @@ fn source(log: &[u8], live: bool) -> FixedSource {
         counters: Counters::default(),
         running: 0,
         slots: 0,
+        sandbox: caravan_protocol::view::SandboxView::default(),
     });
     source.set_log(run(), WANT, log, live);
     source

@@ -22,6 +22,7 @@ fn source() -> FixedSource {
         counters: Counters::default(),
         running: 0,
         slots: 0,
+        sandbox: caravan_protocol::view::SandboxView::default(),
     })
 }
 

@@ -393,6 +393,7 @@ pub(crate) fn snapshot() -> Snapshot {
         },
         running: 3,
         slots: 4,
+        sandbox: caravan_protocol::view::SandboxView::default(),
     }
 }
 

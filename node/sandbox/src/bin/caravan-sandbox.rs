@@ -1,16 +1,19 @@
 //! The sandbox as a program of its own, for operators and for the tests.
 //!
-//! `probe` says what this host can do. `run` reads a job as JSON from its input, runs it, and
-//! ends as the command did.
+//! `probe` says what this host can do, and with a directory to make also tries it. `run` reads a job as JSON from its input, runs it, and
+//! ends as the command did. `unshare` runs a program in a namespace as a node without root has it.
 
 use std::{
     fs::File,
     io::{self, Read as _},
-    process::ExitCode,
+    path::Path,
+    process::{Command, ExitCode},
 };
 
 use caravan_sandbox::{
-    Launcher, Meter, OutputLimit, Sandbox as _, Spec, Status, probe, run_as_helper_if_asked,
+    Launcher, Meter, OciRuntime, OutputLimit, Sandbox, Spec, Status, look,
+    rootless::{self, RootlessError},
+    run_as_helper_if_asked, trial,
 };
 
 /// Bytes of a job read from the input.
@@ -23,9 +26,14 @@ const SIGNAL_BASE: i32 = 128;
 fn main() -> ExitCode {
     run_as_helper_if_asked();
     let done = match std::env::args().nth(1).as_deref() {
-        Some("probe") => show_abilities(),
+        Some("probe") => show_promises(),
         Some("run") => run(),
-        _ => Err("understand the arguments: say `probe`, or `run` with a job on the input".into()),
+        Some("unshare") => unshare(),
+        _ => Err(
+            "understand the arguments: say `probe`, `run` with a job on the input, or \
+                  `unshare` with a program"
+                .into(),
+        ),
     };
     done.unwrap_or_else(|error| {
         eprintln!("failed to {error}");
@@ -35,20 +43,33 @@ fn main() -> ExitCode {
 
 type Failure = Box<dyn std::error::Error>;
 
-fn show_abilities() -> Result<ExitCode, Failure> {
-    let found = probe()?;
-    println!("control groups: {}", found.cgroups);
-    for (what, has) in [
-        ("memory", found.memory_limit),
-        ("processes", found.pids_limit),
-        ("processor time", found.cpu_limit),
-    ] {
-        println!(
-            "bound on {what} of a job: {}",
-            if has { "yes" } else { "no" }
-        );
+fn show_promises() -> Result<ExitCode, Failure> {
+    let promises = look(None)?;
+    for kept in &promises.kept {
+        println!("{}: {}", kept.name, kept.by);
+    }
+    for lack in &promises.lacking {
+        println!("{lack}");
+    }
+    if let Some(dir) = std::env::args_os().nth(2) {
+        trial(&Launcher::spawn()?, Path::new(&dir))?;
+        println!("a trial job ran well");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn unshare() -> Result<ExitCode, Failure> {
+    let mut words = std::env::args_os().skip(2);
+    let program = words.next().ok_or("start a program: none is named")?;
+    let mut command = Command::new(program);
+    command.args(words);
+    let error = rootless::run_inside(command);
+    if let RootlessError::Lacking { lacks, .. } = &error {
+        for lack in lacks {
+            eprintln!("hint: {}", lack.fix());
+        }
+    }
+    Err(error.into())
 }
 
 fn run() -> Result<ExitCode, Failure> {
@@ -56,7 +77,15 @@ fn run() -> Result<ExitCode, Failure> {
     io::stdin().take(JOB_MAX).read_to_string(&mut text)?;
     let spec: Spec = serde_json::from_str(&text)?;
     let launcher = Launcher::spawn()?;
-    let mut running = launcher.start(&spec)?;
+    let mut words = std::env::args().skip(2);
+    let sandbox: Box<dyn Sandbox> = match (words.next().as_deref(), words.next()) {
+        (None, _) => Box::new(launcher),
+        (Some("--runtime"), Some(name)) => {
+            Box::new(OciRuntime::new(launcher, &OciRuntime::find(&name)?)?)
+        }
+        _ => return Err("understand the arguments of `run`: --runtime NAME or nothing".into()),
+    };
+    let mut running = sandbox.start(&spec)?;
     let output = running
         .take_output()
         .ok_or("read the output: it is taken")?;

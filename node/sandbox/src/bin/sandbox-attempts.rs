@@ -2,14 +2,20 @@
 //!
 //! `calls` makes each forbidden system call and prints `NAME ERRNO` (0: it went through),
 //! `eat` takes memory until it is killed, `fork` makes processes until it may not,
-//! `connect PORT` tries the loopback interface, `threads` starts one.
+//! `connect PORT` tries the loopback interface, `say PORT` says hello there and prints the answer,
+//! `threads` starts one, `escape PATH` leaves a `chroot` and looks for a file, `keyring` names its
+//! session's keyring, `x86` makes a call as 32-bit programs do, `sync` asks for the host's
+//! memory on the disk, `storm` is a tree of processes that do not want to end, `abstract NAME`,
+//! `signal PID` and `whiteout` say whether a socket, a process, a mark of an overlay can be had. `as USER PROGRAM` becomes another
+//! user's program, `without seccomp PROGRAM` (or `fsopen`) one for which the kernel has no such call.
 
 #![expect(unsafe_code, reason = "raw system calls that no wrapper would make")]
 
 use std::{
     ffi::{CStr, c_long},
-    io,
+    io::{self, Read as _, Write as _},
     net::TcpStream,
+    os::{linux::net::SocketAddrExt as _, unix::net::UnixStream},
     process::ExitCode,
 };
 
@@ -26,6 +32,17 @@ fn main() -> ExitCode {
         (Some("eat"), _) => eat(),
         (Some("fork"), _) => forks(),
         (Some("connect"), Some(port)) => connect(&port),
+        (Some("as"), Some(user)) => become_user(&user, args),
+        (Some("say"), Some(port)) => println!("{}", say(&port).unwrap_or_else(|e| e.to_string())),
+        (Some("without"), Some(calls)) => println!("{}", without(&calls, args)),
+        (Some("escape"), Some(path)) => println!("{}", escaped(&path)),
+        (Some("keyring"), _) => println!("{}", keyring()),
+        (Some("x86"), _) => println!("{}", x86()),
+        (Some("sync"), _) => println!("{}", errno_of(libc::SYS_sync, &[0; 5])),
+        (Some("storm"), _) => storm(),
+        (Some("abstract"), Some(name)) => println!("{}", meets(&name)),
+        (Some("signal"), Some(pid)) => println!("{}", signals(&pid)),
+        (Some("whiteout"), _) => println!("{}", whiteout()),
         (Some("threads"), _) => {
             let sum = std::thread::spawn(|| 40 + 2).join().unwrap_or(0);
             println!("{sum}");
@@ -88,6 +105,12 @@ const ATTEMPTS: &[(&str, c_long, &[Arg])] = &[
     ("audit", libc::SYS_socket, &[N(libc::AF_NETLINK as c_long), N(3), N(9)]),
     ("tiocsti", libc::SYS_ioctl, &[N(0), N(libc::TIOCSTI as c_long), S(c"x")]),
     ("mknod-disk", libc::SYS_mknodat, &[N(-100), S(c"/etc/sda"), N(0o60_660), N(0x800)]),
+    ("mknod-whiteout", libc::SYS_mknodat, &[N(-100), S(c"/etc/gone"), N(0o20_000), N(0)]),
+    ("tiocsetd", libc::SYS_ioctl, &[N(0), N(libc::TIOCSETD as c_long), S(c"\x15")]),
+    ("sctp", libc::SYS_socket, &[N(libc::AF_INET as c_long), N(libc::SOCK_STREAM as c_long), N(132)]),
+    ("seqpacket", libc::SYS_socket, &[N(libc::AF_INET as c_long), N(libc::SOCK_SEQPACKET as c_long)]),
+    ("mptcp6", libc::SYS_socket, &[N(libc::AF_INET6 as c_long), N(libc::SOCK_STREAM as c_long), N(262)]),
+    ("io_setup", libc::SYS_io_setup, &[N(1)]),
     ("unknown", 5_000, &[]),
 ];
 
@@ -144,6 +167,150 @@ fn forks() {
         }
     }
     println!("never refused");
+}
+
+/// Becomes a program; returns only with the reason why it could not.
+fn without(calls: &str, mut command: impl Iterator<Item = String>) -> String {
+    use std::os::unix::process::CommandExt as _;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    let (calls, errno) = match calls {
+        "seccomp" => (vec![libc::SYS_seccomp], libc::EINVAL),
+        "fsopen" => (vec![libc::SYS_fsopen], libc::ENODEV),
+        other => return format!("{other} is not known"),
+    };
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into();
+    let filter =
+        arch.and_then(|arch| SeccompFilter::new(rules, SeccompAction::Allow, refused, arch));
+    let program: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
+    match program.map(|program| apply_filter(&program)) {
+        Ok(Ok(())) => {}
+        other => return format!("{other:?}"),
+    }
+    let program = command.next().unwrap_or_default();
+    std::process::Command::new(program)
+        .args(command)
+        .exec()
+        .to_string()
+}
+
+fn become_user(user: &str, mut command: impl Iterator<Item = String>) {
+    use std::os::unix::process::CommandExt as _;
+    let (Ok(id), Some(program)) = (user.parse(), command.next()) else {
+        return;
+    };
+    let mut command_line = std::process::Command::new(program);
+    println!("{}", command_line.args(command).gid(id).uid(id).exec());
+}
+
+fn say(port: &str) -> io::Result<String> {
+    let port = port.parse::<u16>().map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"hello")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The oldest way out: a root within the root, and a working directory that is not in it.
+/// Whether a file can be read there.
+fn escaped(path: &str) -> bool {
+    let up = "../".repeat(64);
+    std::os::unix::fs::chroot("/etc")
+        .and_then(|()| std::env::set_current_dir(up))
+        .and_then(|()| std::os::unix::fs::chroot("."))
+        .is_ok_and(|()| std::fs::File::open(path).is_ok())
+}
+
+/// The number of the session's keyring, or the reason why it is not told.
+fn keyring() -> c_long {
+    // SAFETY: `KEYCTL_GET_KEYRING_ID` of the session's keyring takes no pointer.
+    unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0) }
+}
+
+/// The process's number by the call of another architecture; a filter that counts in the wrong one
+/// would let it through.
+#[cfg(target_arch = "x86_64")]
+fn x86() -> i32 {
+    let mut number: i32 = 20;
+    // SAFETY: getpid has no arguments; the call of old keeps all other registers.
+    unsafe {
+        std::arch::asm!("int 0x80", inout("eax") number, options(nostack));
+    }
+    number
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn x86() -> i32 {
+    -1
+}
+
+/// Whether an abstract socket of this name answers.
+fn meets(name: &str) -> bool {
+    std::os::unix::net::SocketAddr::from_abstract_name(name)
+        .and_then(|name| UnixStream::connect_addr(&name))
+        .is_ok()
+}
+
+/// Whether a process could be sent a signal.
+fn signals(pid: &str) -> bool {
+    let pid = pid.parse().unwrap_or(0);
+    // SAFETY: the null signal does nothing.
+    pid > 1 && unsafe { libc::kill(pid, 0) } == 0
+}
+
+/// The error of making the mark of a deleted name where no overlay sees to it.
+fn whiteout() -> i32 {
+    let name = c"/tmp/gone".as_ptr() as c_long;
+    let (here, kind) = (libc::AT_FDCWD.into(), libc::S_IFCHR.into());
+    errno_of(libc::SYS_mknodat, &[here, name, kind, 0, 0])
+}
+
+/// Processes that ignore what can be ignored: one leads a session of its own, one is stopped, one is
+/// dead and not buried; and as many more as may be, each of which tries to have children for ever.
+fn storm() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: both are valid for every signal; those that refuse are left alone.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // SAFETY: as above; the children must stay unburied.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    for kind in 0..3 {
+        // SAFETY: this process has one thread; the child only makes plain calls.
+        if unsafe { libc::fork() } == 0 {
+            resist(kind);
+        }
+    }
+    let mut said = false;
+    loop {
+        // SAFETY: as above.
+        let refused = unsafe { libc::fork() } < 0;
+        // By every process that meets the bound.
+        if refused && !said {
+            println!("raging");
+            said = true;
+        }
+    }
+}
+
+fn resist(kind: u32) -> ! {
+    // SAFETY: plain calls of a process with one thread.
+    unsafe {
+        match kind {
+            0 => {
+                libc::setsid();
+            }
+            1 => {
+                libc::raise(libc::SIGSTOP);
+            }
+            _ => libc::_exit(0),
+        }
+        loop {
+            libc::pause();
+        }
+    }
 }
 
 fn connect(port: &str) {

@@ -17,13 +17,13 @@ use rustix::{
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
-use super::{Standard, Unguarded, privileges};
-use crate::{spec::Spec, sys};
+use super::{Bounds, Standard, privileges};
+use crate::{defences::Defence, spec::Spec, sys};
 
 /// The command was found but would not start.
-const EXIT_NOT_STARTED: i32 = 126;
+pub(super) const EXIT_NOT_STARTED: i32 = 126;
 /// There is no such command.
-const EXIT_NOT_FOUND: i32 = 127;
+pub(super) const EXIT_NOT_FOUND: i32 = 127;
 
 /// Makes a missing working directory, as root of the job. What stops it (a file in the way)
 /// is told when the command cannot enter it.
@@ -36,8 +36,8 @@ pub(super) fn make_cwd(spec: &Spec) {
 }
 
 /// Becomes the command. Returns an exit code only if that fails.
-pub(super) fn run(spec: &Spec, standard: &Standard, unguarded: Unguarded) -> i32 {
-    if let Err(error) = become_user(spec, standard, unguarded) {
+pub(super) fn run(spec: &Spec, standard: &Standard, bounds: Bounds) -> i32 {
+    if let Err(error) = become_user(spec, standard, bounds) {
         return complain("prepare the command", &error, EXIT_NOT_STARTED);
     }
     if let Err(error) = chdir(&spec.cwd) {
@@ -61,14 +61,16 @@ pub(super) fn run(spec: &Spec, standard: &Standard, unguarded: Unguarded) -> i32
     complain(&format!("run {}", spec.argv[0]), &error, code)
 }
 
-fn become_user(spec: &Spec, standard: &Standard, unguarded: Unguarded) -> io::Result<()> {
+fn become_user(spec: &Spec, standard: &Standard, bounds: Bounds) -> io::Result<()> {
     dup2_stdin(standard.input.as_fd())?;
     dup2_stdout(standard.output.as_fd())?;
     dup2_stderr(standard.output.as_fd())?;
-    sys::close_all_but(&[])?;
+    if !bounds.without.has(Defence::ClosedDescriptors) {
+        sys::close_all_but(&[])?;
+    }
     sys::reset_signals();
     rustix::process::setsid()?;
-    privileges::bound_process(&spec.limits, unguarded)?;
+    privileges::bound_process(&spec.limits, bounds)?;
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(spec.uid),
         rustix::fs::Gid::from_raw(spec.gid),
@@ -117,7 +119,8 @@ fn execute(spec: &Spec, argv: &[CString], env: &[CString]) -> io::Error {
     worst
 }
 
-fn complain(what: &str, error: &io::Error, code: i32) -> i32 {
+/// Says why on the command's own output; the code is what it ends with.
+pub(super) fn complain(what: &str, error: &io::Error, code: i32) -> i32 {
     // The reader of the output may be gone; the code still tells.
     let _ = writeln!(io::stderr(), "caravan: failed to {what}: {error}");
     code

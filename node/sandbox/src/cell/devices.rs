@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     fs::{
-        FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
+        CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
         symlinkat,
     },
     mount::MountAttrFlags,
@@ -19,8 +19,14 @@ use rustix::{
 use super::{
     Problem, failed,
     files::{Links, PLAIN, attach, clone_of, clone_of_fd, find, new_mount},
+    holes,
 };
-use crate::{limits::SHM_BYTES, sys};
+use crate::{
+    defences::{Defence, Defences},
+    limits::SHM_BYTES,
+    spec::Spec,
+    sys,
+};
 
 /// Name, major and minor number.
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -38,36 +44,59 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// What of `/proc` tells about the host, or about its other users.
-const HIDDEN: [&str; 11] = [
+/// What of `/proc` tells about the host, its disks, its start, or what its other users do now. Most
+/// kernels have a part of them.
+const HIDDEN: [&str; 17] = [
     "acpi",
     "asound",
+    "cmdline",
+    "diskstats",
     "interrupts",
     "kcore",
     "keys",
     "key-users",
     "latency_stats",
+    "locks",
+    "partitions",
     "sched_debug",
     "scsi",
+    "softirqs",
+    "swaps",
     "timer_list",
     "kallsyms",
 ];
 /// What of `/proc` changes the host.
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const READ_ONLY: [&str; 9] = [
+    "bus",
+    "driver",
+    "dynamic_debug",
+    "fs",
+    "irq",
+    "mtrr",
+    "pressure",
+    "sys",
+    "sysrq-trigger",
+];
 /// Group of terminals on Debian and most others.
 const TTY_GROUP: u32 = 5;
 
 /// Mounts all three onto the directories that the root has for them.
-pub(super) fn mount_all(root: impl AsFd, id_base: u32) -> Result<(), Problem> {
-    let root = root.as_fd();
+pub(super) fn mount_all(root: impl AsFd, spec: &Spec, without: Defences) -> Result<(), Problem> {
+    let (root, id_base) = (root.as_fd(), spec.id_base);
     let at = |name: &str| {
         find(root, Path::new(name), Links::Refused)
             .map_err(|error| Problem::Refused(format!("find /{name} in the root: {error}")))
     };
-    let dev = devices(id_base)?;
+    let of_host = without.has(Defence::OwnDevices);
+    let dev = if of_host {
+        holes::host_dev()?
+    } else {
+        devices(spec)?
+    };
     attach(&dev, at("dev")?).map_err(failed("mount /dev"))?;
-    let null = clone_of(&dev, Path::new("null")).map_err(failed("clone /dev/null"))?;
-    terminals_and_memory(&dev, id_base)?;
+    if !of_host {
+        terminals_and_memory(&dev, id_base)?;
+    }
     let flags = PLAIN.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
     let proc = new_mount("proc", &[], flags)?;
     attach(&proc, at("proc")?).map_err(failed("mount /proc"))?;
@@ -82,11 +111,19 @@ pub(super) fn mount_all(root: impl AsFd, id_base: u32) -> Result<(), Problem> {
         None,
     )
     .map_err(failed("make an empty directory read-only"))?;
-    protect(&proc, &null, &empty)?;
-    attach(&empty, at("sys")?).map_err(failed("mount /sys"))
+    if !without.has(Defence::CoveredProc) {
+        protect(&proc, &dev, &empty)?;
+    }
+    let sys = if without.has(Defence::EmptySys) {
+        holes::host_sys()?
+    } else {
+        empty
+    };
+    attach(&sys, at("sys")?).map_err(failed("mount /sys"))
 }
 
-fn devices(id_base: u32) -> Result<OwnedFd, Problem> {
+fn devices(spec: &Spec) -> Result<OwnedFd, Problem> {
+    let id_base = spec.id_base;
     let id = id_base.to_string();
     let options = [
         ("size", "1m"),
@@ -99,6 +136,10 @@ fn devices(id_base: u32) -> Result<OwnedFd, Problem> {
     let dev = new_mount("tmpfs", &options, flags)?;
     let mode = Mode::from_raw_mode(0o666);
     for (name, major, minor) in DEVICES {
+        if spec.rootless {
+            borrow(&dev, name)?;
+            continue;
+        }
         let number = makedev(major, minor);
         mknodat(&dev, name, FileType::CharacterDevice, mode, number)
             .and_then(|()| chmodat(&dev, name, mode, rustix::fs::AtFlags::empty()))
@@ -114,6 +155,15 @@ fn devices(id_base: u32) -> Result<OwnedFd, Problem> {
             .map_err(failed(format!("make /dev/{name}")))?;
     }
     Ok(dev)
+}
+
+/// Shows the host's own device: without root nobody makes one that works.
+fn borrow(dev: &OwnedFd, name: &str) -> Result<(), Problem> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(dev, name, flags, Mode::empty())
+        .and_then(|_| find(dev, Path::new(name), Links::Refused))
+        .and_then(|on| attach(clone_of(CWD, &Path::new("/dev").join(name))?, on))
+        .map_err(failed(format!("show the host's /dev/{name}")))
 }
 
 /// Gives something to root of the job.
@@ -155,7 +205,7 @@ fn terminals_and_memory(dev: &OwnedFd, id_base: u32) -> Result<(), Problem> {
 }
 
 /// Covers what would tell about the host, and makes read-only what would change it.
-fn protect(proc: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> Result<(), Problem> {
+fn protect(proc: &OwnedFd, dev: &OwnedFd, empty: &OwnedFd) -> Result<(), Problem> {
     for name in HIDDEN {
         let Ok(target) = find(proc, Path::new(name), Links::Refused) else {
             continue;
@@ -163,7 +213,12 @@ fn protect(proc: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> Result<(), Proble
         let is_dir = rustix::fs::fstat(&target)
             .map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
             .map_err(failed(format!("look at /proc/{name}")))?;
-        clone_of_fd(if is_dir { empty } else { null })
+        // Not a clone of one that is attached nowhere: letting go of that waits for all processors.
+        let cover = match is_dir {
+            true => clone_of_fd(empty),
+            false => clone_of(dev, Path::new("null")),
+        };
+        cover
             .and_then(|cover| attach(cover, target))
             .map_err(failed(format!("hide /proc/{name}")))?;
     }

@@ -24,7 +24,7 @@ pub(super) const PLAIN: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// A new file system, attached nowhere.
-pub(super) fn new_mount(
+pub(crate) fn new_mount(
     kind: &str,
     options: &[(&str, &str)],
     flags: MountAttrFlags,
@@ -41,7 +41,7 @@ pub(super) fn new_mount(
 }
 
 /// A second view of a directory or file, attached nowhere.
-pub(super) fn clone_of(dir: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn clone_of(dir: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     open_tree(
         dir,
         path,
@@ -57,15 +57,16 @@ pub(super) fn clone_of_fd(fd: impl AsFd) -> rustix::io::Result<OwnedFd> {
     open_tree(fd, "", flags)
 }
 
-/// A second view of a path of the host whose owners are those of the job.
+/// A second view of a path of the host whose owners are those of the job: mapped by its users, or as
+/// they are where the job has the ids of its node.
 pub(super) fn mapped_clone(
     path: &Path,
-    users: BorrowedFd<'_>,
+    users: Option<BorrowedFd<'_>>,
     flags: MountAttrFlags,
 ) -> Result<OwnedFd, Problem> {
     let mount = clone_of(CWD, path)
         .map_err(|error| Problem::Refused(format!("open {}: {error}", path.display())))?;
-    sys::set_mount(&mount, flags.bits().into(), Some(users)).map_err(failed(format!(
+    sys::set_mount(&mount, flags.bits().into(), users).map_err(failed(format!(
         "map the owners of {} (ext4, xfs, btrfs and tmpfs can, an overlay cannot)",
         path.display()
     )))?;
@@ -73,7 +74,7 @@ pub(super) fn mapped_clone(
 }
 
 /// Attaches a detached mount to what a descriptor stands for.
-pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags)
 }

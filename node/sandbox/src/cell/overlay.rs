@@ -21,14 +21,18 @@ use super::{Problem, failed, files::attach, places::as_job_root};
 use crate::spec::{Mounts, Spec};
 
 /// Everything that could make the upper directory depend on something else is off: it holds
-/// plain files, 0:0 character devices for what was deleted, and `trusted.overlay.opaque`.
-const OPTIONS: [(&str, &str); 5] = [
+/// plain files, 0:0 character devices for what was deleted, and the mark of an opaque directory.
+const OPTIONS: [(&str, &str); 4] = [
     ("index", "off"),
     ("metacopy", "off"),
-    ("redirect_dir", "off"),
     ("nfs_export", "off"),
     ("xino", "on"),
 ];
+/// Where marks are `trusted.overlay.*`, which is for root of the host alone.
+const ROOT: (&str, &str) = ("redirect_dir", "off");
+/// Where they are `user.overlay.*`, which the overlay hides from whoever is inside.
+const ROOTLESS: (&str, &str) = ("redirect_dir", "nofollow");
+const USER_MARKS: &str = "userxattr";
 /// Nothing waits for the disk; who keeps the upper directory syncs it.
 const VOLATILE: &str = "volatile";
 /// What the kernel is heard to say about a mount, bytes.
@@ -78,7 +82,7 @@ impl Overlay<'_> {
                 Err(Errno::NOSYS) => return Ok(None),
                 other => other?,
             };
-            let made = self.configure(&fs);
+            let made = self.configure(&fs, spec);
             if made.is_err() {
                 said = what_it_said(&fs);
             }
@@ -90,7 +94,7 @@ impl Overlay<'_> {
         })
     }
 
-    fn configure(&self, fs: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
+    fn configure(&self, fs: &OwnedFd, spec: &Spec) -> rustix::io::Result<Option<OwnedFd>> {
         for (index, lower) in self.lowers.iter().enumerate() {
             match fsconfig_set_string(fs, "lowerdir+", lower.as_str()) {
                 // Known since 6.8.
@@ -103,8 +107,11 @@ impl Overlay<'_> {
         }
         fsconfig_set_string(fs, "upperdir", self.upper)?;
         fsconfig_set_string(fs, "workdir", self.work)?;
-        for (key, value) in OPTIONS {
+        for (key, value) in OPTIONS.into_iter().chain([redirects(spec)]) {
             fsconfig_set_string(fs, key, value)?;
+        }
+        if spec.rootless {
+            fsconfig_set_flag(fs, USER_MARKS)?;
         }
         fsconfig_set_flag(fs, VOLATILE)?;
         fsconfig_create(fs)?;
@@ -124,8 +131,11 @@ impl Overlay<'_> {
             self.upper,
             self.work
         );
-        for (key, value) in OPTIONS {
+        for (key, value) in OPTIONS.into_iter().chain([redirects(spec)]) {
             options.push_str(&format!(",{key}={value}"));
+        }
+        if spec.rootless {
+            options.push_str(&format!(",{USER_MARKS}"));
         }
         let options = CString::new(options).map_err(failed("name the layers"))?;
         let nosuid = if self.nosuid {
@@ -142,6 +152,10 @@ impl Overlay<'_> {
     fn what(&self) -> String {
         format!("mount {} layers as overlay", self.lowers.len())
     }
+}
+
+fn redirects(spec: &Spec) -> (&'static str, &'static str) {
+    if spec.rootless { ROOTLESS } else { ROOT }
 }
 
 /// The kernel's own words about a mount that failed, if it has any.

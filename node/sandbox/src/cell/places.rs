@@ -3,13 +3,10 @@
 //! No process of the job runs yet, so nothing changes underneath. What is made belongs to root of
 //! the job. Nothing here leads out of the root.
 
-use std::{
-    os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
-};
+use std::{os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat},
+    fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2},
     io::Errno,
 };
 
@@ -19,8 +16,8 @@ use super::{
 };
 use crate::{spec::Spec, sys};
 
-/// Does something as the file system's root of the job, with the rights of root of the host: host
-/// root has no id in mapped layers, so what it makes there would have no owner.
+/// Does something as the file system's root of the job, with the rights of init: what init made in
+/// layers under its own id would have no owner that the job knows.
 pub(super) fn as_job_root<T>(
     what: &str,
     spec: &Spec,
@@ -29,8 +26,12 @@ pub(super) fn as_job_root<T>(
     let capabilities = rustix::thread::capabilities(None).map_err(failed("read rights"))?;
     sys::set_file_ids(spec.id_base, spec.id_base);
     let done = rustix::thread::set_capabilities(None, capabilities).and_then(|()| call());
-    sys::set_file_ids(0, 0);
-    done.map_err(failed(what))
+    let own = (rustix::process::geteuid(), rustix::process::getegid());
+    sys::set_file_ids(own.0.as_raw(), own.1.as_raw());
+    // Leaving the id 0 takes rights away, where that of init is another.
+    let again = rustix::thread::set_capabilities(None, capabilities);
+    done.and_then(|done| again.map(|()| done))
+        .map_err(failed(what))
 }
 
 /// What is at `path`, or a new directory or empty file there: a layer may have made a directory
@@ -105,26 +106,4 @@ fn make_dir(at: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<OwnedFd>
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
     )
-}
-
-/// Where a link that leads nowhere would lead, below the root.
-pub(super) fn end_of_link(root: &OwnedFd, path: &Path) -> Option<PathBuf> {
-    let dir = find(root, path.parent()?, Links::Inside).ok()?;
-    let target = readlinkat(dir, path.file_name()?, Vec::new()).ok()?;
-    let target = PathBuf::from(target.into_string().ok()?);
-    let mut end = if target.is_absolute() {
-        PathBuf::new()
-    } else {
-        path.parent()?.to_owned()
-    };
-    for part in target.components() {
-        match part {
-            Component::Normal(name) => end.push(name),
-            Component::ParentDir => {
-                end.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    Some(end)
 }

@@ -14,16 +14,16 @@ use rustix::{
     },
 };
 
-use super::{Problem, Unguarded, failed};
+use super::{Bounds, Guards, Problem, failed};
 use crate::{
-    seccomp::Filters,
+    defences::Defence,
     spec::{Limits, Spec},
     sys,
 };
 
 /// What package managers and tar need as root of their own users: owners, modes, other users'
 /// processes, users. Nothing of networks, devices, mounts, tracing or the kernel.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
+pub(crate) const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
@@ -34,7 +34,16 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_CHROOT);
 /// Bytes of a core dump: too few for any. Not none, because a host that pipes dumps into a program
 /// does so whatever the limit is, unless it is this one.
-const CORE_BYTES: u64 = 1;
+pub(crate) const CORE_BYTES: u64 = 1;
+/// What a process needs little of, and what its user would share with the host's users where the
+/// kernel counts by user: locked memory, message queues, waiting signals, priorities.
+pub(crate) const SMALL: [(Resource, u64); 5] = [
+    (Resource::Memlock, 64 << 20),
+    (Resource::Msgqueue, 1 << 20),
+    (Resource::Sigpending, 16_384),
+    (Resource::Nice, 0),
+    (Resource::Rtprio, 0),
+];
 /// Numbers of capabilities that a kernel may know of.
 const CAPABILITY_BITS: u32 = 63;
 
@@ -47,8 +56,32 @@ pub(super) fn enter(users: BorrowedFd<'_>) -> Result<(), Problem> {
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(failed("change the user"))
 }
 
-/// Gives up all capabilities but a few, and most system calls.
-pub(super) fn drop_for_good(spec: &Spec, filters: &Filters) -> Result<(), Problem> {
+/// Gives up all capabilities but a few, all files but the job's, and most system calls.
+pub(super) fn drop_for_good(spec: &Spec, guards: &Guards) -> Result<(), Problem> {
+    let stays = |defence| !guards.without.has(defence);
+    if stays(Defence::Capabilities) {
+        forget_capabilities()?;
+    }
+    if !spec.setuid_inside {
+        set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    }
+    // Both before the capabilities go: with set-user-id programs allowed, they need one of them.
+    if stays(Defence::Landlock) {
+        let restricted = guards.landlock.restrict();
+        restricted.map_err(failed("bind the job to its files"))?;
+    }
+    if stays(Defence::SystemCallFilter) {
+        let installed = sys::install_filter(&guards.filter.0);
+        installed.map_err(failed("install the system call filter"))?;
+    }
+    if stays(Defence::Capabilities) {
+        keep_few_capabilities()?;
+    }
+    Ok(())
+}
+
+/// No program that is started gets more than a few of them.
+fn forget_capabilities() -> Result<(), Problem> {
     for bit in 0..=CAPABILITY_BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         // EINVAL: the kernel knows no more of them.
@@ -56,14 +89,10 @@ pub(super) fn drop_for_good(spec: &Spec, filters: &Filters) -> Result<(), Proble
             break;
         }
     }
-    clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))?;
-    if !spec.setuid_inside {
-        set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
-    }
-    // Before the capabilities go: with set-user-id programs allowed, this needs one of them.
-    for filter in &filters.0 {
-        sys::install_filter(filter).map_err(failed("install the system call filter"))?;
-    }
+    clear_ambient_capability_set().map_err(failed("clear the ambient capabilities"))
+}
+
+fn keep_few_capabilities() -> Result<(), Problem> {
     let inheritable = CapabilitySet::empty();
     set_capabilities(
         None,
@@ -77,13 +106,30 @@ pub(super) fn drop_for_good(spec: &Spec, filters: &Filters) -> Result<(), Proble
 }
 
 /// Limits of one process, and stand-ins for control groups that the host does not have.
-pub(super) fn bound_process(limits: &Limits, unguarded: Unguarded) -> io::Result<()> {
-    lower(Resource::Core, CORE_BYTES)?;
-    lower(Resource::Nofile, limits.nofile)?;
-    if unguarded.memory {
+pub(super) fn bound_process(limits: &Limits, bounds: Bounds) -> io::Result<()> {
+    if bounds.without.has(Defence::NoCoreDumps) {
+        let maximum = getrlimit(Resource::Core).maximum;
+        let current = maximum;
+        setrlimit(Resource::Core, Rlimit { current, maximum })?;
+    } else {
+        lower(Resource::Core, CORE_BYTES)?;
+    }
+    if !bounds.without.has(Defence::ProcessLimits) {
+        lower(Resource::Nofile, limits.nofile)?;
+        // What several files take together is watched from outside; one alone never gets there.
+        lower(Resource::Fsize, limits.disk_bytes)?;
+        if let Some(cpu_ms) = limits.cpu_ms {
+            // Of all processes together it is counted outside, where the host does count.
+            lower(Resource::Cpu, cpu_ms.div_ceil(1_000) + 1)?;
+        }
+        for (resource, value) in SMALL {
+            lower(resource, value)?;
+        }
+    }
+    if bounds.unguarded.memory {
         lower(Resource::As, limits.memory_bytes)?;
     }
-    if unguarded.pids {
+    if bounds.unguarded.pids {
         lower(Resource::Nproc, limits.pids)?;
     }
     Ok(())

@@ -24,13 +24,14 @@ use rustix::{
 use super::{
     Problem, devices, failed,
     files::{Links, PLAIN, attach, clone_of, find, mapped_clone, new_mount},
-    image, lent,
+    holes, image, lent,
     overlay::Overlay,
-    places::{end_of_link, place},
+    places::place,
 };
 use crate::{
+    defences::{Defence, Defences},
     limits::RUN_BYTES,
-    spec::{Bind, Image, Mounts, Network, Root, Spec},
+    spec::{Bind, Image, Mounts, Root, Spec},
     sys,
 };
 
@@ -40,22 +41,46 @@ const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
 const STAGE_SIZE: &str = "16m";
 /// Mount points that every root has.
 const FIXED: [&str; 6] = ["dev", "proc", "sys", "tmp", "var/tmp", "run"];
+/// Directory of the stage that shows the root.
+pub(super) const ROOT: &str = "root";
+
 /// Builds the root and moves into it.
-pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>) -> Result<(), Problem> {
+pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>, without: Defences) -> Result<(), Problem> {
+    let (root, _) = lay_out(spec, users, without)?;
+    if without.has(Defence::OwnRoot) {
+        return holes::enter_by_chroot(&root);
+    }
+    enter(&root)
+}
+
+/// Builds the root on the stage, with everything that a job finds in it.
+pub(super) fn lay_out(
+    spec: &Spec,
+    users: BorrowedFd<'_>,
+    without: Defences,
+) -> Result<(OwnedFd, Stage), Problem> {
+    let host_tmp = without.has(Defence::PrivateScratch).then(holes::host_tmp);
+    // Without root there is nobody to map owners, and they are those of the job already.
+    let users = (!spec.rootless).then_some(users);
     let areas = Areas::open(&spec.root, users)?;
     let binds = open_binds(spec, users)?;
     let stage = Stage::mount(spec, areas, &binds)?;
     let root = stage.overlay(spec, &binds, users)?;
-    devices::mount_all(&root, spec.id_base)?;
-    if spec.scratch {
-        scratch(&root, spec)?;
+    devices::mount_all(&root, spec, without)?;
+    match host_tmp {
+        Some(host_tmp) => holes::share_tmp(&root, &host_tmp?)?,
+        None if spec.scratch => scratch(&root, spec)?,
+        None => {}
     }
     for bind in &binds {
         attach_bind(&root, bind, spec)?;
     }
     lent::attach_all(&root, spec, &stage)?;
     network_files(&root, spec, &stage)?;
-    enter(&root)
+    if without.has(Defence::DeadDeviceFiles) {
+        holes::wake_device_files(&root)?;
+    }
+    Ok((root, stage))
 }
 
 /// The parts of the host that the overlay is made of, mapped and detached.
@@ -69,7 +94,7 @@ struct Areas {
 }
 
 impl Areas {
-    fn open(root: &Root, users: BorrowedFd<'_>) -> Result<Self, Problem> {
+    fn open(root: &Root, users: Option<BorrowedFd<'_>>) -> Result<Self, Problem> {
         private(&root.store)?;
         let store = mapped_clone(&root.store, users, MountAttrFlags::empty())?;
         let (upper, work) = (root.store.join(&root.upper), root.store.join(&root.work));
@@ -123,7 +148,10 @@ struct Opened<'a> {
     is_dir: bool,
 }
 
-fn open_binds<'a>(spec: &'a Spec, users: BorrowedFd<'_>) -> Result<Vec<Opened<'a>>, Problem> {
+fn open_binds<'a>(
+    spec: &'a Spec,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Opened<'a>>, Problem> {
     let open = |bind: &'a Bind| {
         let mount = if bind.read_only {
             read_only_clone(&bind.source, users)?
@@ -144,7 +172,7 @@ fn open_binds<'a>(spec: &'a Spec, users: BorrowedFd<'_>) -> Result<Vec<Opened<'a
 
 /// Where the file system cannot map owners (an overlay, a network share), what may only be read
 /// is shown with owners that are nobody inside.
-fn read_only_clone(path: &Path, users: BorrowedFd<'_>) -> Result<OwnedFd, Problem> {
+fn read_only_clone(path: &Path, users: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Problem> {
     let flags = PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY;
     mapped_clone(path, users, flags).or_else(|problem| {
         let Ok(mount) = clone_of(CWD, path) else {
@@ -178,7 +206,7 @@ impl Stage {
             "s",
             "a",
             "l",
-            "root",
+            ROOT,
             "skeleton",
             "etc",
             "empty",
@@ -252,9 +280,6 @@ impl Stage {
             make_dirs(top, Path::new(dir), spec)?;
         }
         let mut files: Vec<&Path> = vec![Path::new("etc/hostname"), Path::new("etc/hosts")];
-        if spec.network == Network::Host {
-            files.push(Path::new("etc/resolv.conf"));
-        }
         let inside = |path| Path::strip_prefix(path, "/").unwrap_or(path);
         files.extend(spec.secrets.iter().map(|secret| inside(&secret.target)));
         for layered in &spec.layered {
@@ -286,21 +311,22 @@ impl Stage {
         &self,
         spec: &Spec,
         binds: &[Opened<'_>],
-        users: BorrowedFd<'_>,
+        users: Option<BorrowedFd<'_>>,
     ) -> Result<OwnedFd, Problem> {
-        let on = self.dir.join("root");
+        let on = self.dir.join(ROOT);
         let open_root = || {
             open(&on, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(failed("open the root"))
         };
         // If the kernel cannot, the layers do; if something else is wrong, it is so with them too.
+        // Without root it never can: images are for root of the host to mount.
         if spec.mounts == Mounts::Best
-            && let Some(image) = &spec.image
+            && let (Some(image), Some(users)) = (&spec.image, users)
             && self.overlay_over(image, spec, binds, users).is_ok()
         {
             return open_root();
         }
-        if spec.image.is_some() {
+        if spec.image.is_some() && users.is_some() {
             // A failed mount has left its mark, with which the next would fail.
             let _ = fs::remove_dir_all(self.dir.join("l/w/work"));
         }
@@ -339,7 +365,7 @@ impl Stage {
             work: "w",
             nosuid: !spec.setuid_inside,
         };
-        overlay.mount(&self.dir.join("l"), &self.dir.join("root"), spec)
+        overlay.mount(&self.dir.join("l"), &self.dir.join(ROOT), spec)
     }
 
     /// An overlay of linked layers, the top one first.
@@ -402,6 +428,7 @@ fn make_dirs(top: &Path, inside: &Path, spec: &Spec) -> std::io::Result<()> {
 fn scratch(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
     let (memory, run) = (spec.limits.memory_bytes.to_string(), RUN_BYTES.to_string());
     let id = spec.id_base.to_string();
+    let inodes = spec.limits.inodes.to_string();
     for (name, size, mode) in [
         ("tmp", &memory, "1777"),
         ("var/tmp", &memory, "1777"),
@@ -419,6 +446,7 @@ fn scratch(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
         };
         let options = [
             ("size", size.as_str()),
+            ("nr_inodes", &inodes),
             ("mode", mode),
             ("uid", &id),
             ("gid", &id),
@@ -442,9 +470,6 @@ fn attach_bind(root: &OwnedFd, bind: &Opened<'_>, spec: &Spec) -> Result<(), Pro
 /// Names of the machine itself.
 fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Problem> {
     let host = &spec.hostname;
-    if spec.network == Network::Host {
-        resolver(root, spec)?;
-    }
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost\n");
     for (name, text) in [("hostname", format!("{host}\n")), ("hosts", hosts)] {
         let path = stage.dir.join("etc").join(name);
@@ -460,27 +485,6 @@ fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Probl
         attach(source, target).map_err(failed(format!("mount /etc/{name}")))?;
     }
     Ok(())
-}
-
-/// The host's resolver file, which the job may not write.
-fn resolver(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
-    let Ok(source) = clone_of(CWD, Path::new("/etc/resolv.conf")) else {
-        return Ok(());
-    };
-    let name = Path::new("etc/resolv.conf");
-    let target = match find(root, name, Links::Inside) {
-        Ok(target) => target,
-        // A link into `/run`, as a system that runs a resolver of its own has it.
-        Err(Errno::NOENT) => match end_of_link(root, name) {
-            Some(end) => place(root, &end, false, Links::Inside, spec)?,
-            None => return Ok(()),
-        },
-        Err(_) => return Ok(()),
-    };
-    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(PLAIN);
-    sys::set_mount(&source, flags.bits().into(), None)
-        .map_err(failed("make the resolver file read-only"))
-        .and_then(|()| attach(source, target).map_err(failed("mount the resolver file")))
 }
 
 /// Makes the root `/` and forgets the host.

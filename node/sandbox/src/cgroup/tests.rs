@@ -1,6 +1,9 @@
 use std::process::{Command, Stdio};
 
+use rustix::process::Pid;
+
 use super::*;
+use crate::{sandbox::Limit, spec::Limits};
 
 const V1: &str = "\
 5:devices:/
@@ -97,7 +100,7 @@ fn version_2_limits_are_written_in_its_own_words() {
     .unwrap();
     fs::write(dir.join("memory.peak"), "12345\n").unwrap();
     fs::write(dir.join("cpu.stat"), "usage_usec 7000\nuser_usec 1\n").unwrap();
-    assert!(group.ran_out_of_memory() && !group.ran_out_of_pids());
+    assert_eq!(group.ran_out(), Some(Limit::Memory));
     assert_eq!(
         (group.peak_memory(), group.cpu_ms()),
         (Some(12_345), Some(7))
@@ -110,10 +113,7 @@ fn without_control_groups_nothing_is_found_and_nothing_fails() {
     assert_eq!(places.flavour(), "none");
     let group = places.make(&"none".parse().unwrap()).unwrap();
     group.bound(&Limits::default()).unwrap();
-    assert_eq!(
-        (group.peak_memory(), group.ran_out_of_memory()),
-        (None, false)
-    );
+    assert_eq!((group.peak_memory(), group.ran_out()), (None, None));
 }
 
 #[test]
@@ -168,4 +168,183 @@ fn a_leftover_is_found_although_its_node_ran_in_another_group() {
     fs::remove_dir(sibling).unwrap();
     fs::remove_dir(elsewhere).unwrap();
     assert_eq!((found.unwrap(), found_aside.unwrap()), (1, 1));
+}
+
+/// A fake group of version 2 below `/sys/fs/cgroup`.
+fn fake_group(root: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let dir = root.join("sys/fs/cgroup").join(name);
+    fs::create_dir_all(&dir).unwrap();
+    for (file, text) in files {
+        fs::write(dir.join(file), text).unwrap();
+    }
+    dir
+}
+
+const V2_MOUNT: &str = "30 20 0:25 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
+
+#[test]
+fn a_delegated_group_is_shared_out_and_its_processes_leave_it_first() {
+    let root = tempfile::tempdir().unwrap();
+    fake_group(
+        root.path(),
+        "",
+        &[("cgroup.subtree_control", "cpu memory pids\n")],
+    );
+    let own = fake_group(
+        root.path(),
+        "system.slice/caravan.service",
+        &[
+            ("cgroup.controllers", "cpu memory pids io\n"),
+            ("cgroup.subtree_control", ""),
+            ("cgroup.procs", "17\n"),
+            ("cgroup.events", "populated 1\n"),
+        ],
+    );
+    let groups = "0::/system.slice/caravan.service\n";
+    let home = || Home::find(groups, V2_MOUNT, root.path()).unwrap();
+    // Nobody has given it to us: the nearest above that is shared out has room for our jobs.
+    assert_eq!(
+        home().parent().unwrap().0,
+        root.path().join("sys/fs/cgroup")
+    );
+    home().settle().unwrap();
+    assert!(!own.join("caravan-node").exists());
+    let marked = ["trusted.delegate", "user.delegate"].iter().any(|name| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&own, *name, b"1", flags).is_ok()
+    });
+    if !marked {
+        println!("SKIPPED: no attribute can be set here");
+        return;
+    }
+    let (parent, mut on) = home().parent().unwrap();
+    on.sort_unstable();
+    assert_eq!((parent, on), (own.clone(), vec!["cpu", "memory", "pids"]));
+    home().settle().unwrap();
+    let read = |name: &str| fs::read_to_string(own.join(name)).unwrap();
+    assert_eq!(read("caravan-node/cgroup.procs"), "17");
+    assert_eq!(read("cgroup.subtree_control"), "+memory +pids +cpu");
+    // The kernel would show them without the signs. Started anew, it finds itself moved.
+    fs::write(own.join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+    let moved = "0::/system.slice/caravan.service/caravan-node\n";
+    let home = Home::find(moved, V2_MOUNT, root.path()).unwrap();
+    home.settle().unwrap();
+    assert_eq!(home.parent().unwrap().0, own);
+}
+
+#[test]
+fn a_container_s_own_group_is_shared_out_and_the_root_without_moving() {
+    let files = [
+        ("cgroup.controllers", "memory pids\n"),
+        ("cgroup.subtree_control", ""),
+        ("cgroup.procs", "1\n"),
+    ];
+    let root = tempfile::tempdir().unwrap();
+    let top = fake_group(root.path(), "", &files);
+    let home = Home::find("0::/\n", V2_MOUNT, root.path()).unwrap();
+    home.settle().unwrap();
+    let shared = fs::read_to_string(top.join("cgroup.subtree_control")).unwrap();
+    assert_eq!(shared, "+memory +pids");
+    assert!(!top.join("caravan-node").exists());
+    // Only groups that are not the root of all have events.
+    fs::write(top.join("cgroup.events"), "populated 1\n").unwrap();
+    fs::write(top.join("cgroup.subtree_control"), "").unwrap();
+    home.settle().unwrap();
+    let moved = fs::read_to_string(top.join("caravan-node/cgroup.procs")).unwrap();
+    assert_eq!(moved, "1");
+}
+
+/// A group of the real version 2, if the host has one where groups can be made.
+fn real_v2(name: &str) -> Option<PathBuf> {
+    let mounts = read_small(Path::new("/proc/self/mountinfo")).unwrap();
+    let top = Home::find("0::/\n", &mounts, Path::new("/"))?;
+    let dir = top.dir().join(name);
+    fs::create_dir(&dir).ok()?;
+    Some(dir)
+}
+
+fn sleeper() -> std::process::Child {
+    let mut command = Command::new("sleep");
+    command.arg("600").stdin(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_group_of_the_real_version_2_is_killed_at_once() {
+    let Some(dir) = real_v2("unit-kill") else {
+        println!("SKIPPED: this host has no version 2");
+        return;
+    };
+    let mut children = [sleeper(), sleeper()];
+    for child in &children {
+        fs::write(dir.join("cgroup.procs"), child.id().to_string()).unwrap();
+    }
+    removal::kill_all(&dir);
+    for child in &mut children {
+        assert!(!child.wait().unwrap().success());
+    }
+    remove(&dir).unwrap();
+}
+
+#[test]
+fn a_group_of_the_real_version_2_is_shared_out_although_it_holds_processes() {
+    let Some(dir) = real_v2("unit-share") else {
+        println!("SKIPPED: this host has no version 2");
+        return;
+    };
+    let there = read_small(&dir.parent().unwrap().join("cgroup.controllers")).unwrap();
+    let Some(name) = ["hugetlb", "pids", "memory", "cpu"]
+        .into_iter()
+        .find(|name| there.split_whitespace().any(|on| on == *name))
+    else {
+        println!("SKIPPED: this host's version 2 has no controller");
+        fs::remove_dir(dir).unwrap();
+        return;
+    };
+    let above = dir.parent().unwrap().join("cgroup.subtree_control");
+    let was_on = read_small(&above).unwrap().contains(name);
+    fs::write(&above, format!("+{name}")).unwrap();
+    let mut child = sleeper();
+    fs::write(dir.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let home = Home::of(dir.clone());
+    home.share(&[name]).unwrap();
+    let shared = read_small(&dir.join("cgroup.subtree_control")).unwrap();
+    let moved = read_small(&dir.join("caravan-node/cgroup.procs")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    remove(&dir.join("caravan-node")).unwrap();
+    remove(&dir).unwrap();
+    if !was_on {
+        fs::write(&above, format!("-{name}")).unwrap();
+    }
+    assert_eq!(shared.trim(), name);
+    assert_eq!(moved.trim(), child.id().to_string());
+}
+
+#[test]
+fn the_processes_of_a_job_are_found_with_groups_and_without() {
+    let mut shell = Command::new("sh")
+        .args(["-c", "sleep 600 & echo $!; wait"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(shell.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let first = Pid::from_child(&shell);
+    let second = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+    let none = Places::default().make(&"unit".parse().unwrap()).unwrap();
+    assert_eq!(none.members(first), [first, second]);
+    let places = Places::find();
+    if places.0.is_empty() {
+        println!("SKIPPED: no control group can be written here");
+    } else {
+        let group = places.make(&"unit-members".parse().unwrap()).unwrap();
+        group.admit(second).unwrap();
+        assert_eq!(group.members(first), [second]);
+        let _ = rustix::process::kill_process(second, rustix::process::Signal::KILL);
+        shell.wait().unwrap();
+    }
+    let _ = rustix::process::kill_process(second, rustix::process::Signal::KILL);
+    let _ = shell.wait();
 }

@@ -1,13 +1,26 @@
-//! One suite for every implementation of the trait: the real one and the fake.
+//! One suite for every implementation of the trait: the launcher, OCI runtimes and the fake.
+//!
+//! What is here holds for all of them. What needs a command that really runs is in `inside`, for
+//! the launcher and for the runtimes.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use caravan_sandbox::{
-    End, Error, FakeSandbox, Limit, Root, Sandbox, Script, Spec, SpecError, Status,
+    End, Error, FakeSandbox, Limit, Meter, Network, OutputLimit, Root, Sandbox, Script, Spec,
+    SpecError, Status,
 };
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::support::{ID_BASE, Store, launcher, need_root, output};
+use crate::support::{ID_BASE, output};
+
+mod inside;
+mod leftovers;
+mod places;
+
+use places::{Place, each_place};
 
 /// What a job of the suite does.
 #[derive(Clone, Copy)]
@@ -21,15 +34,21 @@ enum Want {
 trait Subject {
     fn sandbox(&self) -> &dyn Sandbox;
     fn spec(&self, job: &str, want: Want) -> Spec;
+    /// Removes what an ended job left.
+    fn forget(&self, _job: &str) {}
 }
 
 fn suite(subject: &dyn Subject) {
     output_and_code_come_back(subject);
     the_end_is_told_twice_the_same(subject);
     a_kill_ends_it_and_may_be_repeated(subject);
+    a_dropped_job_is_gone(subject);
     wall_time_ends_it(subject);
+    a_bound_on_output_is_exact(subject);
     a_senseless_spec_is_refused(subject);
+    a_gate_is_handed_out_once_and_only_where_it_was_asked_for(subject);
     a_missing_layer_is_refused(subject);
+    a_name_may_be_used_again(subject);
 }
 
 fn output_and_code_come_back(subject: &dyn Subject) {
@@ -62,6 +81,19 @@ fn a_kill_ends_it_and_may_be_repeated(subject: &dyn Subject) {
     assert_eq!(output(&mut running), "");
 }
 
+fn a_dropped_job_is_gone(subject: &dyn Subject) {
+    let spec = subject.spec("dropped", Want::Hang);
+    let mut running = subject.sandbox().start(&spec).unwrap();
+    let pipe = running.take_output().unwrap();
+    drop(running);
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ended = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&now)).unwrap();
+    assert_eq!(ended, 1, "a writer is left");
+}
+
 fn wall_time_ends_it(subject: &dyn Subject) {
     let mut spec = subject.spec("slow", Want::Hang);
     spec.limits.wall_ms = 50;
@@ -74,11 +106,44 @@ fn wall_time_ends_it(subject: &dyn Subject) {
     assert!(exit.wall_ms >= 50);
 }
 
+fn a_bound_on_output_is_exact(subject: &dyn Subject) {
+    use std::io::Read as _;
+    let spec = subject.spec("loud", Want::Print("123456789", 0));
+    let mut running = subject.sandbox().start(&spec).unwrap();
+    let pipe = std::fs::File::from(running.take_output().unwrap());
+    let mut limited = OutputLimit::new(pipe, Meter::new(4, running.killer()));
+    let mut kept = Vec::new();
+    limited.read_to_end(&mut kept).unwrap();
+    let exit = limited.into_meter().amend(running.wait().unwrap());
+    assert_eq!(
+        (kept.as_slice(), exit.limit),
+        (&b"1234"[..], Some(Limit::Output))
+    );
+}
+
 fn a_senseless_spec_is_refused(subject: &dyn Subject) {
     let mut spec = subject.spec("senseless", Want::Print("", 0));
     spec.argv.clear();
     let refused = subject.sandbox().start(&spec);
     assert!(matches!(refused, Err(Error::Spec(SpecError::EmptyCommand))));
+}
+
+fn a_gate_is_handed_out_once_and_only_where_it_was_asked_for(subject: &dyn Subject) {
+    let spec = subject.spec("gateless", Want::Hang);
+    assert!(
+        subject
+            .sandbox()
+            .start(&spec)
+            .unwrap()
+            .take_gate()
+            .is_none()
+    );
+    let mut spec = subject.spec("gate", Want::Hang);
+    spec.network = Network::Gate;
+    let mut running = subject.sandbox().start(&spec).unwrap();
+    let gate: TcpListener = running.take_gate().unwrap().into();
+    assert!(gate.local_addr().unwrap().ip().is_loopback());
+    assert!(running.take_gate().is_none());
 }
 
 fn a_missing_layer_is_refused(subject: &dyn Subject) {
@@ -89,22 +154,38 @@ fn a_missing_layer_is_refused(subject: &dyn Subject) {
     ));
 }
 
-struct Real(Store);
+fn a_name_may_be_used_again(subject: &dyn Subject) {
+    for _ in 0..2 {
+        let spec = subject.spec("again", Want::Print("x", 0));
+        let mut running = subject.sandbox().start(&spec).unwrap();
+        assert_eq!(output(&mut running), "x");
+        assert_eq!(running.wait().unwrap().status, Status::Code(0));
+        subject.forget("again");
+    }
+}
 
-impl Subject for Real {
+impl Subject for Place {
     fn sandbox(&self) -> &dyn Sandbox {
-        launcher()
+        self.sandbox
     }
 
     fn spec(&self, job: &str, want: Want) -> Spec {
         match want {
-            Want::Print(text, code) => self.0.sh(job, &format!("echo -n '{text}'; exit {code}")),
-            Want::Hang => self.0.sh(job, "sleep 600"),
+            Want::Print(text, code) => self
+                .store
+                .sh(job, &format!("echo -n '{text}'; exit {code}")),
+            Want::Hang => self.store.sh(job, "sleep 600"),
             Want::MissingLayer => {
-                let mut spec = self.0.sh(job, "true");
+                let mut spec = self.store.sh(job, "true");
                 spec.root.lowers.push("nowhere".into());
                 spec
             }
+        }
+    }
+
+    fn forget(&self, job: &str) {
+        for part in ["upper", "work"] {
+            std::fs::remove_dir_all(self.store.path(&format!("{job}.{part}"))).unwrap();
         }
     }
 }
@@ -140,11 +221,11 @@ impl Subject for Fake {
     }
 }
 
-#[test]
-fn the_launcher_keeps_the_promises_of_the_trait() {
-    need_root!();
-    suite(&Real(Store::new()));
+fn the_promises_of_the_trait_are_kept(place: &Place) {
+    suite(place);
 }
+
+each_place!(the_promises_of_the_trait_are_kept);
 
 #[test]
 fn the_fake_keeps_the_promises_of_the_trait() {

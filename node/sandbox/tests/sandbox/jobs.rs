@@ -3,12 +3,11 @@
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
-    path::Path,
 };
 
-use caravan_sandbox::{Bind, Error, Network, Status};
+use caravan_sandbox::{Bind, Error, Status};
 
-use crate::support::{ID_BASE, Store, need_root, run, run_well};
+use crate::support::{ID_BASE, Store, is_rootless, need_root, opaque, run, run_well};
 
 #[test]
 fn a_command_s_code_and_output_come_back() {
@@ -29,7 +28,9 @@ fn root_inside_is_an_ordinary_user_outside() {
     let store = Store::new();
     let text = run_well(&store.sh("ids", "id -u; cat /proc/self/uid_map"));
     let map: Vec<&str> = text.split_whitespace().collect();
-    assert_eq!(map, ["0", "0", &ID_BASE.to_string(), "65536"]);
+    // An ordinary user's node has no other ids to give than its namespace's own.
+    let base = if is_rootless() { 0 } else { ID_BASE };
+    assert_eq!(map, ["0", "0", &base.to_string(), "65536"]);
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_replaced_directory_is_opaque_and_nothing_else_is_marked() {
     let upper = store.upper("opaque");
     let mut value = [0_u8; 8];
     let dir = upper.join("dir");
-    let len = rustix::fs::lgetxattr(&dir, "trusted.overlay.opaque", &mut value).unwrap();
+    let len = rustix::fs::lgetxattr(&dir, opaque(), &mut value).unwrap();
     assert_eq!(&value[..len], b"y");
     let names: Vec<_> = fs::read_dir(&dir)
         .unwrap()
@@ -94,8 +95,8 @@ fn mount_points_and_scratch_leave_nothing_in_the_upper_directory() {
     assert_eq!(fs::read_dir(store.upper("clean")).unwrap().count(), 0);
     let kept = fs::metadata(cache.join("c")).unwrap();
     assert_eq!((kept.uid(), kept.gid()), (0, 0));
-    // The work directory is empty again, so that its maker can remove it.
-    assert_eq!(fs::read_dir(store.path("clean.work")).unwrap().count(), 0);
+    // Whatever the overlay has left in the work directory, its maker can remove it.
+    fs::remove_dir_all(store.path("clean.work")).unwrap();
 }
 
 #[test]
@@ -308,22 +309,6 @@ fn host_name_and_hosts_are_the_job_s_own() {
     assert!(
         text.starts_with("elsewhere\nelsewhere\n127.0.0.1 localhost elsewhere\n"),
         "{text}"
-    );
-}
-
-#[test]
-fn with_the_host_s_network_comes_its_resolver() {
-    need_root!();
-    if !Path::new("/etc/resolv.conf").exists() {
-        println!("SKIPPED: the host has no /etc/resolv.conf");
-        return;
-    }
-    let store = Store::new();
-    let mut spec = store.sh("resolver", "cat /etc/resolv.conf");
-    spec.network = Network::Host;
-    assert_eq!(
-        run_well(&spec),
-        fs::read_to_string("/etc/resolv.conf").unwrap()
     );
 }
 

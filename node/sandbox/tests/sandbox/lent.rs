@@ -6,9 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use caravan_sandbox::{Error, Layered, Network, SecretFile, Spec, Status};
+use caravan_sandbox::{Error, Layered, SecretFile, Spec, Status};
 
-use crate::support::{Store, need_root, run, run_well};
+use crate::support::{Store, need_root, opaque, run, run_well};
 
 const VALUE: &str = "correct horse battery staple";
 
@@ -94,7 +94,7 @@ fn a_secret_below_a_link_or_a_directory_made_anew_has_its_place() {
     let anew = store.layer("anew");
     fs::create_dir(anew.join("home")).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
-    rustix::fs::setxattr(anew.join("home"), "trusted.overlay.opaque", b"y", flags).unwrap();
+    rustix::fs::setxattr(anew.join("home"), opaque(), b"y", flags).unwrap();
     let mut spec = store.sh("anew", "cat /var/run/secrets/a /home/x/b");
     spec.root.lowers.push("anew".into());
     spec.secrets = vec![secret("/var/run/secrets/a"), secret("/home/x/b")];
@@ -168,7 +168,8 @@ fn a_layered_directory_keeps_what_is_written_apart() {
         fs::metadata(store.path("one-up/new/deep")).unwrap().uid(),
         1000
     );
-    assert_eq!(entries(store.path("one-wk")), [""; 0]);
+    // Whatever the overlay has left in the work directory, its maker can remove it.
+    fs::remove_dir_all(store.path("one-wk")).unwrap();
     // What one left is a layer of the next.
     let script = "cd /home/opam/cache; ls; cat changed new/deep/file; echo > again";
     let mut spec = as_user(store.sh("next", script));
@@ -232,25 +233,10 @@ fn without_scratch_directories_a_job_s_tmp_is_in_its_root() {
 }
 
 #[test]
-fn the_host_s_resolver_is_read_only_and_the_machine_knows_its_name() {
+fn the_machine_knows_its_name() {
     need_root!();
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let store = Store::new();
-    let script = "cat /etc/hosts /etc/resolv.conf; (echo x > /etc/resolv.conf) 2>&1; true";
-    let mut spec = store.sh("host", script);
-    spec.network = Network::Host;
-    let text = run_well(&spec);
+    let text = run_well(&store.sh("host", "cat /etc/hosts"));
     let hosts = "127.0.0.1 localhost builder\n::1 localhost ip6-localhost\n";
-    assert!(text.starts_with(&format!("{hosts}{host}")), "{text}");
-    assert!(text.contains("Read-only"), "{text}");
-    // Where the base has a link to a resolver that does not run here.
-    symlink(
-        "../run/systemd/resolve/stub.conf",
-        store.path("base/etc/resolv.conf"),
-    )
-    .unwrap();
-    let mut spec = store.sh("link", "cat /etc/resolv.conf");
-    spec.network = Network::Host;
-    assert_eq!(run_well(&spec), host);
-    assert_eq!(entries(store.upper("link")), [""; 0]);
+    assert_eq!(text, hosts);
 }

@@ -77,6 +77,58 @@ fn a_fork_bomb_meets_its_bound_and_all_of_it_dies() {
 }
 
 #[test]
+fn a_fork_bomb_that_goes_on_against_its_bound_is_ended() {
+    need_root!();
+    if !has("processes", |found| found.pids_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut spec = store.sh(
+        "forks",
+        "bomb() { while :; do bomb & done; }; bomb 2>/dev/null",
+    );
+    spec.limits.pids = 30;
+    spec.limits.wall_ms = 60_000;
+    let (exit, _) = run(&spec).unwrap();
+    assert_eq!(exit.limit, Some(Limit::Pids));
+    assert!(exit.wall_ms < 5_000, "{exit:?}");
+}
+
+#[test]
+fn a_job_that_starts_memory_bombs_anew_is_ended() {
+    need_root!();
+    if !has("memory", |found| found.memory_limit) {
+        return;
+    }
+    let store = Store::new();
+    let mut spec = store.sh("again", "while :; do attempts eat >/dev/null; done");
+    spec.limits.memory_bytes = 32 << 20;
+    spec.limits.wall_ms = 60_000;
+    let (exit, _) = run(&spec).unwrap();
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Signal(9), Some(Limit::Memory))
+    );
+    assert!(exit.wall_ms < 5_000, "{exit:?}");
+}
+
+#[test]
+fn processor_time_of_all_processes_together_is_bounded() {
+    need_root!();
+    let store = Store::new();
+    let script = "while :; do :; done & while :; do :; done & while :; do :; done";
+    let mut spec = store.sh("busy-three", script);
+    spec.limits.cpu_ms = Some(300);
+    spec.limits.wall_ms = 60_000;
+    let (exit, _) = run(&spec).unwrap();
+    assert_eq!(
+        (exit.status, exit.limit),
+        (Status::Signal(9), Some(Limit::Cpu))
+    );
+    assert!((300..3_000).contains(&exit.cpu_ms), "{exit:?}");
+}
+
+#[test]
 fn a_job_that_never_ends_is_killed_when_its_time_is_up() {
     need_root!();
     let store = Store::new();

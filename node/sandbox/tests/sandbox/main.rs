@@ -7,9 +7,15 @@
 
 mod conformance;
 mod death;
+mod defences;
+mod disk;
+mod gate;
+mod hostile;
 mod isolation;
 mod jobs;
 mod lent;
 mod limits;
+mod promises;
+mod rootless;
 mod stacks;
 mod support;

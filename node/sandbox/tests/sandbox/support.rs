@@ -29,6 +29,20 @@ pub(crate) fn can_run(test: &str) -> bool {
     }
 }
 
+/// Whether the node of these tests is an ordinary user's.
+pub(crate) fn is_rootless() -> bool {
+    caravan_sandbox::Rights::own() == caravan_sandbox::Rights::Rootless
+}
+
+/// How an overlay marks a directory that hides those below it.
+pub(crate) fn opaque() -> &'static str {
+    if is_rootless() {
+        "user.overlay.opaque"
+    } else {
+        "trusted.overlay.opaque"
+    }
+}
+
 macro_rules! need_root {
     () => {
         if !$crate::support::can_run(module_path!()) {
@@ -64,6 +78,11 @@ impl Store {
             &base,
             Path::new(env!("CARGO_BIN_EXE_sandbox-attempts")),
             "bin/attempts",
+        );
+        install(
+            &base,
+            Path::new(env!("CARGO_BIN_EXE_sandbox-bombs")),
+            "bin/bombs",
         );
         fs::create_dir(base.join("etc")).unwrap();
         fs::write(base.join("etc/old"), "old").unwrap();

@@ -21,8 +21,10 @@ fn followed(output: &[u8], end: End, max: u64, secret: Option<&[u8]>) -> (Ended,
     let spec = Spec::new(job, root, vec!["true".to_owned()], 1 << 20);
     let running = sandbox.start(&spec).expect("it starts");
     let log = store.log_writer("step", 1 << 20).expect("a log");
-    let redactor = secret.map(|value| Redactor::new(&[("id", value)]).expect("a good secret"));
-    let ended = follow(running, log, max, redactor).expect("it is followed");
+    let redactor =
+        secret.map(|value| crate::build::Redactor::new(&[("id", value)]).expect("a good secret"));
+    let printed = Printed::new(log, max, redactor);
+    let ended = follow(running, printed, None).expect("it is followed");
     let log = store.open_log(ended.log, max).expect("it is kept");
     (ended, log.read_at(0, 1 << 20).expect("read"))
 }
@@ -40,7 +42,7 @@ fn a_step_that_prints_too_much_is_stopped_and_its_log_says_so() {
     );
     assert_eq!(ended.tail, output[..1000]);
     assert_eq!(
-        printed_too_much(64 << 20),
+        words::printed_too_much(64 << 20),
         "it printed more than the 64 MiB it may"
     );
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind},
+    io::ErrorKind,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -13,16 +13,16 @@ use std::{
 use caravan_pack::{Pack, PackId};
 use caravan_protocol::ids::BlobId;
 
-use super::{OpenPack, PackFacts, failed, table};
+use super::{Going, OpenPack, PackFacts, Packs, Plan, failed, table};
 use crate::{
-    check::{Finding, FindingKind},
     commit, crash,
     error::{Doing, Result, StoreError},
+    gc,
     limits::OPEN_PACKS_MAX,
-    store::Inner,
+    store::{Inner, Store},
 };
 
-const PACKS: &str = "packs";
+pub(super) const PACKS: &str = "packs";
 
 /// The packs that were used last, open.
 #[derive(Default)]
@@ -90,7 +90,7 @@ fn dir(inner: &Inner) -> PathBuf {
     inner.home.dir().join(PACKS)
 }
 
-fn path(inner: &Inner, pack: PackId) -> PathBuf {
+pub(super) fn path(inner: &Inner, pack: PackId) -> PathBuf {
     dir(inner).join(pack.to_string())
 }
 
@@ -100,8 +100,40 @@ fn sync_dir(path: &std::path::Path) -> Result<()> {
         .doing(|| format!("write {} to the disk", path.display()))
 }
 
+/// Reads all of a pack that was written, and what it leans on, and compares it with its names.
+pub(super) fn verify(inner: &Inner, temp: &Unplaced) -> Result<()> {
+    let pack = Pack::open(temp.file()).map_err(failed)?;
+    match pack.verify(&Packs(inner)).pop() {
+        Some(flaw) => Err(failed(flaw.error)),
+        None => Ok(()),
+    }
+}
+
+/// The packs on which others rely are there; to be asked by who keeps other commits out.
+fn are_there(inner: &Inner, packs: impl IntoIterator<Item = BlobId>) -> Result<()> {
+    for blob in packs {
+        // It may have been dropped since it was looked up.
+        if !table::has(inner, PackId::from(blob))? {
+            return Err(StoreError::NoBlob { blob });
+        }
+    }
+    Ok(())
+}
+
+/// Notes that trees are wholly in packs, where nothing new is to be written.
+pub(super) fn know(inner: &Inner, plan: &Plan<'_>) -> Result<()> {
+    let guard = commit::lock(inner);
+    are_there(inner, plan.relied())?;
+    crash::point();
+    let known = inner
+        .index
+        .write(|txn| table::add_frozen(txn, &plan.frozen));
+    drop(guard);
+    known
+}
+
 /// Makes a written pack part of the store, durably, or not at all.
-pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId) -> Result<()> {
+pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId, plan: &Plan<'_>) -> Result<()> {
     crash::point();
     let what = || format!("keep pack {id}");
     temp.file.sync_all().doing(what)?;
@@ -118,12 +150,9 @@ pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId) -> Result<()> {
         leans_on: pack.leans_on().iter().map(|pack| pack.blob()).collect(),
     };
     let guard = commit::lock(inner);
-    for &base in pack.leans_on() {
-        // It may have been dropped since it was looked up.
-        if !table::has(inner, base)? {
-            return Err(StoreError::NoBlob { blob: base.blob() });
-        }
-    }
+    let leant_on = pack.leans_on().iter().map(|pack| pack.blob());
+    are_there(inner, leant_on.chain(plan.relied()))?;
+    let frozen = plan.frozen_in(id);
     match DirBuilder::new().mode(0o700).create(dir(inner)) {
         Ok(()) => sync_dir(inner.home.dir())?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -132,7 +161,7 @@ pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId) -> Result<()> {
     crash::point();
     fs::rename(&temp.path, path(inner, id)).doing(what)?;
     crash::point();
-    let named = sync_dir(&dir(inner)).and_then(|()| table::add(inner, id, &facts, &blobs));
+    let named = sync_dir(&dir(inner)).and_then(|()| table::add(inner, id, &facts, &blobs, &frozen));
     if named.is_err() && !table::has(inner, id).unwrap_or(true) {
         let _ = fs::remove_file(path(inner, id));
     }
@@ -169,22 +198,42 @@ pub(super) fn open(inner: &Inner, id: PackId) -> Result<OpenPack> {
 }
 
 /// Out of the index first, then its file.
-fn forget(inner: &Inner, id: PackId) -> Result<()> {
+pub(super) fn forget(inner: &Inner, id: PackId) -> Result<()> {
+    let going = [going(inner, id)];
     let guard = commit::lock(inner);
-    let forgotten = forget_locked(inner, id);
+    let forgotten = forget_locked(inner, &going);
     drop(guard);
     forgotten
 }
 
-/// The same for who keeps other commits out.
-fn forget_locked(inner: &Inner, id: PackId) -> Result<()> {
-    table::forget(inner, id)?;
-    inner.cold.remove(id);
-    crash::point();
-    unlink(inner, &id.to_string())
+/// A pack that goes, with what it holds where it can be opened.
+pub(crate) fn going(inner: &Inner, pack: PackId) -> Going {
+    let open = inner.cold.get(pack).or_else(|| {
+        let file = File::open(path(inner, pack)).ok()?;
+        Pack::open(file).ok().map(Arc::new)
+    });
+    let blobs = open.map(|open| open.blobs().map(|(blob, _)| blob).collect());
+    Going { pack, blobs }
 }
 
-fn unlink(inner: &Inner, name: &str) -> Result<()> {
+/// The same for who keeps other commits out.
+fn forget_locked(inner: &Inner, going: &[Going]) -> Result<()> {
+    inner.index.write(|txn| table::forget(txn, going))?;
+    inner.whole.clear();
+    remove_files(inner, going)
+}
+
+/// Removes the files of packs that the index does not name any more.
+pub(crate) fn remove_files(inner: &Inner, going: &[Going]) -> Result<()> {
+    for Going { pack, .. } in going {
+        inner.cold.remove(*pack);
+        crash::point();
+        unlink(inner, &pack.to_string())?;
+    }
+    Ok(())
+}
+
+pub(super) fn unlink(inner: &Inner, name: &str) -> Result<()> {
     match fs::remove_file(dir(inner).join(name)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).doing(|| format!("remove pack {name}"))
@@ -193,8 +242,12 @@ fn unlink(inner: &Inner, name: &str) -> Result<()> {
     }
 }
 
-/// Removes a pack on which no other leans.
-pub(super) fn remove(inner: &Inner, id: PackId) -> Result<()> {
+/// Removes a pack on which no other leans and that nothing needs which is pinned or in use.
+pub(super) fn remove(store: &Store, id: PackId) -> Result<()> {
+    let inner = &store.inner;
+    let going = [going(inner, id)];
+    // Before others are kept out: it reads packs, and forgets those that it finds damaged.
+    let is_needed = gc::is_needed(store, id)?;
     // Until it is gone no pack that leans on it can come.
     let _guard = commit::lock(inner);
     let all = table::all(inner)?;
@@ -207,11 +260,14 @@ pub(super) fn remove(inner: &Inner, id: PackId) -> Result<()> {
     {
         return Err(StoreError::Leaned { pack: id.blob() });
     }
-    forget_locked(inner, id)
+    if is_needed || inner.guards.is_guarded(id.blob()) {
+        return Err(StoreError::Needed { pack: id.blob() });
+    }
+    forget_locked(inner, &going)
 }
 
 /// Files under `packs/` that the index does not name.
-fn orphans(inner: &Inner) -> Result<Vec<String>> {
+pub(super) fn orphans(inner: &Inner) -> Result<Vec<String>> {
     let guard = commit::lock(inner);
     let entries = match fs::read_dir(dir(inner)) {
         Ok(entries) => entries,
@@ -239,50 +295,6 @@ pub(crate) fn recover(inner: &Inner) -> Result<()> {
     for name in orphans(inner)? {
         tracing::debug!(pack = %name, "removing what is unfinished");
         unlink(inner, &name)?;
-    }
-    Ok(())
-}
-
-/// Reads every pack and compares it with its name. Says what is wrong and how many were looked at;
-/// with `heal`, damaged packs are forgotten and orphans removed.
-pub(crate) fn check(inner: &Inner, heal: bool) -> Result<(u64, Vec<Finding>)> {
-    let mut findings = Vec::new();
-    let packs = table::all(inner)?;
-    for &(id, _) in &packs {
-        if let Err(reason) = compare(inner, id) {
-            findings.push(Finding {
-                kind: FindingKind::DamagedPack,
-                path: format!("{PACKS}/{id}"),
-                reason,
-            });
-            if heal {
-                forget(inner, id)?;
-            }
-        }
-    }
-    for name in orphans(inner)? {
-        findings.push(Finding {
-            kind: FindingKind::Orphan,
-            path: format!("{PACKS}/{name}"),
-            reason: "nothing names it".to_owned(),
-        });
-        if heal {
-            unlink(inner, &name)?;
-        }
-    }
-    Ok((packs.len() as u64, findings))
-}
-
-/// The hash of the whole says it all: what the pack holds was compared when it was placed.
-fn compare(inner: &Inner, id: PackId) -> Result<(), String> {
-    let words = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => "the file is gone".to_owned(),
-        _ => error.to_string(),
-    };
-    let file = File::open(path(inner, id)).map_err(words)?;
-    let found = PackId::of(&file).map_err(|error| error.to_string())?;
-    if found != id {
-        return Err(format!("its bytes hash to {found}"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -12,7 +13,7 @@ use caravan_protocol::{
     tree::{Entry, Kind, MTIME_S, Tree},
 };
 
-use super::merged;
+use super::{Id, merged};
 use crate::{
     crash,
     error::{Doing, Result, StoreError},
@@ -40,12 +41,12 @@ impl From<StoreError> for Failed {
     }
 }
 
-/// Writes the image of these trees, the lowest first, and says how long it is.
+/// Writes the image of these trees, the lowest first, and says how long it is and what its bytes hash to.
 pub(super) fn make(
     store: &Store,
     trees: &[TreeId],
     path: &Path,
-) -> std::result::Result<u64, Failed> {
+) -> std::result::Result<(u64, Id), Failed> {
     crash::point();
     let mut listings: Vec<Tree> = Vec::with_capacity(trees.len());
     let mut entries = 0;
@@ -61,10 +62,10 @@ pub(super) fn make(
     let part = path.with_extension("part");
     let written = write(store, &listings, &part);
     crash::point();
-    let renamed = written.and_then(|bytes| {
+    let renamed = written.and_then(|made| {
         let what = || format!("put {} in its place", path.display());
         fs::rename(&part, path).doing(what)?;
-        Ok(bytes)
+        Ok(made)
     });
     if renamed.is_err() {
         // If it cannot go, the next start removes it.
@@ -73,7 +74,7 @@ pub(super) fn make(
     renamed
 }
 
-fn write(store: &Store, listings: &[Tree], part: &Path) -> std::result::Result<u64, Failed> {
+fn write(store: &Store, listings: &[Tree], part: &Path) -> std::result::Result<(u64, Id), Failed> {
     let shown = merged::merged(listings);
     let places: Vec<Vec<u8>> = store.inner.index.objects(|objects| {
         let places = shown.iter().map(|entry| place(objects, entry));
@@ -85,13 +86,41 @@ fn write(store: &Store, listings: &[Tree], part: &Path) -> std::result::Result<u
         .map(|(entry, place)| node(entry, place))
         .collect();
     let what = || format!("write {}", part.display());
-    let mut file = create(part).doing(what)?;
+    let mut file = Hashing {
+        file: create(part).doing(what)?,
+        hasher: blake3::Hasher::new(),
+    };
     let mtime_s = u64::try_from(MTIME_S).unwrap_or(0);
     match erofs::write(&nodes, mtime_s, &mut file) {
-        Ok(bytes) => Ok(bytes),
+        Ok(bytes) => Ok((bytes, *file.hasher.finalize().as_bytes())),
         Err(erofs::Error::Write(error)) => Err(StoreError::io(what(), error).into()),
         Err(other) => Err(Failed::Hopeless(other.to_string())),
     }
+}
+
+/// A file whose bytes are hashed on their way.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// What the bytes of an image hash to.
+pub(super) fn hash(path: &Path) -> io::Result<Id> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 fn create(path: &Path) -> std::io::Result<File> {

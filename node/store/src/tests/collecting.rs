@@ -21,6 +21,7 @@ pub(super) fn collect(store: &Store, want_bytes: u64) -> Collected {
         now_s: NOW,
         want_bytes,
         dry_run: false,
+        freeze: None,
     };
     store.collect(&ask, &mut go).expect("a collection")
 }
@@ -82,6 +83,7 @@ fn the_old_the_large_and_the_cheap_go_until_enough_is_free() {
         now_s: NOW,
         want_bytes: 150_000,
         dry_run: true,
+        freeze: None,
     };
     let planned = store.collect(&dry, &mut go).expect("a plan");
     assert!(
@@ -222,6 +224,7 @@ fn a_collection_that_is_stopped_leaves_a_whole_store() {
             now_s: NOW,
             want_bytes: u64::MAX,
             dry_run: false,
+            freeze: None,
         };
         let done = store.collect(&ask, &mut tell).expect("a collection");
         assert_clean(&store);
@@ -436,6 +439,7 @@ fn what_is_leased_or_found_while_it_goes_on_stays() {
         now_s: NOW,
         want_bytes: u64::MAX,
         dry_run: false,
+        freeze: None,
     };
     let done = store.collect(&ask, &mut tell).expect("a collection");
     assert_eq!((done.evicted, done.guarded), (1, 1), "{done:?}");
@@ -459,6 +463,7 @@ fn a_collection_waits_for_changes_that_began_before_it() {
         now_s: NOW,
         want_bytes: 1,
         dry_run: false,
+        freeze: None,
     };
     let done = store.collect(&ask, &mut impatient).expect("it gives up");
     assert!(done.stopped && waited > 0, "{done:?}");

@@ -85,6 +85,7 @@ fn keep_and_collect(store: &Store, seed: u8, leased: TreeId, pinned: TreeId) {
         now_s: 2,
         want_bytes: u64::MAX,
         dry_run: false,
+        freeze: None,
     };
     let done = store.collect(&ask, &mut |_, _, _| true).expect("collect");
     assert!(!done.stopped && done.evicted > 0, "{done:?}");
@@ -103,6 +104,8 @@ fn child_that_is_killed() {
     let store = Store::open(Path::new(&dir)).expect("open");
     work(&store, seed);
     work(&store, seed + 100);
+    // With what it does beside its users.
+    drop(store);
     println!("DONE");
 }
 

@@ -47,6 +47,7 @@ fn nothing_of_a_pinned_tree_goes_when_its_listing_is_damaged() {
         now_s: NOW,
         want_bytes: u64::MAX,
         dry_run: false,
+        freeze: None,
     };
     let refused = store.collect(&ask, &mut |_, _, _| true);
     let text = refused.expect_err("it cannot see").to_string();

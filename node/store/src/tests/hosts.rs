@@ -107,27 +107,191 @@ fn a_file_system_without_hard_links_is_refused_by_name() {
     );
 }
 
-/// An ext4 of a file, as a disk of its own; nothing where none can be had.
-fn ext4(dir: &Path, at: &Path) -> Option<Over> {
-    let image = dir.join("image");
-    File::create(&image)
-        .and_then(|file| file.set_len(64 << 20))
-        .expect("a sparse file");
-    let run = |command: &str, args: &[&str]| {
-        let done = std::process::Command::new(command)
-            .args(args)
+/// Says that a test needs what is not here; in a run that is for such tests, that is a failure.
+fn lacking(test: &str, what: &str) {
+    assert!(
+        std::env::var_os("CARAVAN_CHECK_REAL").is_none(),
+        "{test} needs {what}"
+    );
+    eprintln!("SKIPPED: {test} needs {what}");
+}
+
+/// Whether a command is here and succeeds.
+fn run(command: &str, args: &[&str]) -> bool {
+    let done = std::process::Command::new(command).args(args).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
+/// A file system in a file, as a disk of its own, unmounted when dropped.
+struct LoopDisk {
+    image: PathBuf,
+    at: PathBuf,
+    device: String,
+}
+
+impl LoopDisk {
+    /// Makes one; nothing where it cannot be had. `mount` is asked for with the device and the place.
+    fn make(dir: &Path, bytes: u64, make: &[&str], mount: &[&str]) -> Option<Self> {
+        let image = dir.join("image");
+        File::create(&image)
+            .and_then(|file| file.set_len(bytes))
+            .expect("a sparse file");
+        let text = image.to_str().expect("it is UTF-8");
+        let made = run(make[0], &[&make[1..], &[text]].concat());
+        let at = dir.join("disk");
+        made.then(|| Self::attach(image, at, mount)).flatten()
+    }
+
+    fn attach(image: PathBuf, at: PathBuf, mount: &[&str]) -> Option<Self> {
+        let device = std::process::Command::new("losetup")
+            .args(["--find", "--show"])
             .arg(&image)
-            .arg(at)
             .output();
-        done.is_ok_and(|done| done.status.success())
+        let device = device.ok().filter(|done| done.status.success())?;
+        fs::create_dir(&at).expect("a directory");
+        let disk = Self {
+            image,
+            at,
+            device: String::from_utf8_lossy(&device.stdout).trim().to_owned(),
+        };
+        disk.mount(mount).then_some(disk)
+    }
+
+    /// The same bytes as another disk, as after a start of the machine: somebody else's copy of this
+    /// place may keep the old file system alive.
+    fn anew(self, dir: &Path, mount: &[&str]) -> Self {
+        let flags = rustix::mount::UnmountFlags::empty();
+        rustix::mount::unmount(&self.at, flags).expect("nobody here uses it");
+        assert!(run("blockdev", &["--flushbufs", &self.device]));
+        let image = dir.join("image again");
+        assert!(run(
+            "cp",
+            &[
+                "--sparse=always",
+                &self.image.to_string_lossy(),
+                &image.to_string_lossy()
+            ]
+        ));
+        Self::attach(image, dir.join("disk again"), mount).expect("it can be mounted again")
+    }
+
+    fn ext4(dir: &Path) -> Option<Self> {
+        let make = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024"];
+        Self::make(dir, 64 << 20, &make, &["mount"])
+    }
+
+    fn mount(&self, mount: &[&str]) -> bool {
+        let at = self.at.to_str().expect("it is UTF-8");
+        run(
+            mount[0],
+            &[&mount[1..], &[self.device.as_str(), at]].concat(),
+        )
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
+        run("losetup", &["--detach", &self.device]);
+    }
+}
+
+#[test]
+fn a_disk_without_hard_links_is_refused_by_name_and_nothing_is_left_there() {
+    let test = "a_disk_without_hard_links_is_refused_by_name_and_nothing_is_left_there";
+    if !is_root(test) {
+        return;
+    }
+    let dir = TempDir::new().expect("a directory");
+    let mount = ["mount.exfat-fuse"];
+    let Some(disk) = LoopDisk::make(dir.path(), 64 << 20, &["mkfs.exfat"], &mount) else {
+        return lacking(test, "exfatprogs, exfat-fuse, /dev/fuse and a loop device");
     };
-    fs::create_dir(at).expect("a directory");
-    let made = std::process::Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-b", "1024"])
-        .arg(&image)
-        .output();
-    let made = made.is_ok_and(|made| made.status.success());
-    (made && run("mount", &["-o", "loop"])).then(|| Over(at.to_owned()))
+    let place = disk.at.join("store");
+    let error = Store::open(&place).expect_err("it has no hard links");
+    assert!(matches!(error, StoreError::NoLinks { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&*place.to_string_lossy()), "{text}");
+    assert!(!place.join("index.redb").exists());
+}
+
+/// What a store does on a disk that `stops` while it is open, and afterwards, when it is mounted anew.
+fn stopping(test: &str, disk: LoopDisk, mount: &[&str], stop: impl FnOnce(&Path) -> bool) {
+    let again = TempDir::new().expect("a directory");
+    let place = disk.at.join("store");
+    let store = Store::open(&place).expect("a new store");
+    let tree = ingest_good(&store, |upper| {
+        write(upper, "a", b"kept");
+        write(upper, "b", [7; 100_000]);
+    });
+    let blob = store.put_blob(b"kept too").expect("put");
+    store
+        .freeze(&[tree], super::freezing::quick())
+        .expect("frozen");
+    if !stop(&disk.at) {
+        return lacking(test, "a way to stop a file system");
+    }
+    let refused = [
+        store.put_blob(b"too late").map(drop),
+        store.put_record("kind", "key", b"1").map(drop),
+        ingest(&store, |upper| {
+            let _ = fs::write(upper.join("c"), b"too late");
+        })
+        .map(drop),
+        store.cool(&[tree]).map(drop),
+    ];
+    for result in refused {
+        match result {
+            Err(error @ (StoreError::ReadOnly { .. } | StoreError::Io { .. })) => {
+                let text = error.to_string();
+                assert!(!text.contains(crate::FULL_WORDS), "{text}");
+            }
+            Err(StoreError::Index { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(store);
+    let disk = disk.anew(again.path(), mount);
+    let store = Store::open(&disk.at.join("store")).expect("it is as it was");
+    assert_eq!(store.read_blob(blob, 100).expect("kept"), b"kept too");
+    assert!(super::collecting::is_whole(&store, tree));
+    assert!(store.is_frozen(tree).expect("look"));
+    let late = store.has_blob(BlobId::of(b"too late")).expect("look");
+    assert!(!late, "what was refused is not there");
+    assert_clean(&store);
+}
+
+#[test]
+fn a_disk_that_turns_read_only_while_the_store_is_open_loses_nothing_acknowledged() {
+    let test = "a_disk_that_turns_read_only_while_the_store_is_open_loses_nothing_acknowledged";
+    if !is_root(test) {
+        return;
+    }
+    let dir = TempDir::new().expect("a directory");
+    let Some(disk) = LoopDisk::ext4(dir.path()) else {
+        return lacking(test, "mke2fs and a loop device");
+    };
+    // What ext4 does of itself when its disk fails.
+    stopping(test, disk, &["mount"], |at| {
+        mount_remount(at, MountFlags::empty(), c"abort").is_ok()
+    });
+}
+
+#[test]
+fn a_disk_that_is_shut_down_while_the_store_is_open_loses_nothing_acknowledged() {
+    let test = "a_disk_that_is_shut_down_while_the_store_is_open_loses_nothing_acknowledged";
+    if !is_root(test) {
+        return;
+    }
+    let dir = TempDir::new().expect("a directory");
+    let make = ["mkfs.xfs", "-q", "-f"];
+    let Some(disk) = LoopDisk::make(dir.path(), 400 << 20, &make, &["mount"]) else {
+        return lacking(test, "xfsprogs, a kernel with xfs and a loop device");
+    };
+    stopping(test, disk, &["mount", "-o", "nouuid"], |at| {
+        let at = at.to_str().expect("it is UTF-8");
+        run("xfs_io", &["-x", "-c", "shutdown", at])
+    });
 }
 
 #[test]
@@ -137,12 +301,10 @@ fn attributes_that_the_disk_does_not_take_are_not_called_a_full_disk() {
         return;
     }
     let dir = TempDir::new().expect("a directory");
-    let at = dir.path().join("disk");
-    let Some(_mounted) = ext4(dir.path(), &at) else {
-        eprintln!("SKIPPED: {test} needs mke2fs and a loop device");
-        return;
+    let Some(disk) = LoopDisk::ext4(dir.path()) else {
+        return lacking(test, "mke2fs and a loop device");
     };
-    let store = Store::open(&at.join("store")).expect("a new store");
+    let store = Store::open(&disk.at.join("store")).expect("a new store");
     let mut entry = Entry::file(b"file", 0o644, BlobId::of(b"x"), 1);
     entry.xattrs = BTreeMap::from([(b"user.note".to_vec(), vec![1; 5000])]);
     let tree = Tree::new(vec![entry]).expect("a tree");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ids::ActionKey;
+use crate::{action::Limits, ids::ActionKey};
 
 fn job(byte: u8) -> JobId {
     JobId::from(ActionKey::from_bytes([byte; 32]))
@@ -9,7 +9,24 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// One of each message, with its bytes as released; `J` stands for a job's 32 bytes of 07.
+/// Each bound another number.
+fn bounds() -> Limits {
+    Limits {
+        wall_ms: 1,
+        memory_bytes: 2,
+        pids: 3,
+        log_bytes: 4,
+        disk_bytes: 5,
+        inodes: 6,
+        cpu_ms: 7,
+    }
+}
+
+const BOUNDS: &str = "0100000000000000020000000000000003000000\
+    0400000000000000050000000000000006000000000000000700000000000000";
+
+/// One of each message, with its bytes as released; `J` stands for a job's 32 bytes of 07,
+/// `M` for the bounds.
 fn golden() -> Vec<(Message, &'static str)> {
     let (job, number) = (job(7), 3);
     vec![
@@ -18,8 +35,9 @@ fn golden() -> Vec<(Message, &'static str)> {
                 nonce: 5,
                 job,
                 eta_ms: 600,
+                most: bounds(),
             },
-            "000000000500000000000000J5802000000000000",
+            "000000000500000000000000J5802000000000000M",
         ),
         (
             Message::Award {
@@ -72,10 +90,11 @@ fn golden_digest() -> (Digest, String) {
             priority: Priority::Normal,
             cost_ms: 5,
             waited_ms: 6,
+            needs: bounds(),
         }],
     };
     let bytes = format!(
-        "{}04000000000000000100000000000000{}0100000005000000000000000600000000000000",
+        "{}04000000000000000100000000000000{}0100000005000000000000000600000000000000{BOUNDS}",
         "01".repeat(32),
         "07".repeat(32)
     );
@@ -86,7 +105,8 @@ fn golden_digest() -> (Digest, String) {
 fn golden_bytes_of_every_message_stay_the_same() {
     for (message, golden) in golden() {
         let bytes = message.encode().expect("within limits");
-        assert_eq!(hex(&bytes), golden.replace('J', &"07".repeat(32)));
+        let golden = golden.replace('J', &"07".repeat(32)).replace('M', BOUNDS);
+        assert_eq!(hex(&bytes), golden);
         assert_eq!(Message::decode(&bytes), Ok(message));
     }
     let (digest, golden) = golden_digest();
@@ -105,6 +125,7 @@ fn the_largest_messages_fit() {
             priority: Priority::Urgent,
             cost_ms: u64::MAX,
             waited_ms: u64::MAX,
+            needs: Limits::ALL,
         }
     };
     let count = u16::try_from(limits::DIGEST_JOBS_MAX).expect("small");

@@ -212,7 +212,14 @@ fn one_node_cannot_hoard_every_job() {
     for nonce in 0..hoard + 5 {
         let job = name(nonce);
         let eta_ms = 0;
-        bench.hear(2, Message::Bid { nonce, job, eta_ms });
+        let most = Limits::default();
+        let bid = Message::Bid {
+            nonce,
+            job,
+            eta_ms,
+            most,
+        };
+        bench.hear(2, bid);
     }
     let is_there =
         |job: &JobId| matches!(bench.engine.standing(*job), Some(Standing::There { .. }));

@@ -38,7 +38,7 @@ fn a_job_wanted_again_is_not_taken_for_the_attempt_that_is_ending() {
     assert_eq!(bench.standing(7), Some(Standing::Here { number: 2 }));
     assert_eq!(bench.on(Event::Unwant(job(7))), [stop(2)]);
     assert_eq!(bench.finish(own(7, 2), Verdict::Infra), []);
-    assert_eq!(bench.want(7), [run(own(7, 1))]);
+    assert_eq!(bench.want(7), [run(own(7, 3))]);
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn nodes_do_not_all_bid_for_the_same_job() {
             me: node(me),
             platforms: BTreeSet::from([x86()]),
             slots: 1,
+            most: Limits::default(),
             seed: 0,
         });
         let mut out = Vec::new();
