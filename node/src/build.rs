@@ -23,6 +23,8 @@ pub(crate) use secrets::Secrets;
 use step::Step;
 use tokio_util::sync::CancellationToken;
 
+use crate::task::Tasks;
+
 mod copied;
 mod fetched;
 mod gate;
@@ -96,6 +98,8 @@ pub(crate) struct Builder {
     tag: String,
     /// Thousandths of a core that a step gets; all of them if nothing is said.
     cpu_millis: Option<u64>,
+    /// What goes on beside a step and after it.
+    tasks: Tasks,
     ids: Arc<Mutex<Vec<u32>>>,
 }
 
@@ -133,6 +137,7 @@ impl Builder {
             egress: Egress::new(Policy::default(), caravan_egress::BYTES_DEFAULT, None),
             tag,
             cpu_millis: None,
+            tasks: Tasks::new(),
             ids: Arc::new(Mutex::new(ids)),
         }
     }
@@ -140,6 +145,11 @@ impl Builder {
     /// The same, whose steps get so much of a core, in thousandths.
     pub(crate) fn with_cpu(self, cpu_millis: Option<u64>) -> Self {
         Self { cpu_millis, ..self }
+    }
+
+    /// The same, whose work beside steps is waited for with these.
+    pub(crate) fn with_tasks(self, tasks: Tasks) -> Self {
+        Self { tasks, ..self }
     }
 
     /// The same with a way out for steps that ask for one.

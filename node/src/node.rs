@@ -107,12 +107,14 @@ impl Node {
         raise_descriptors(&config);
         let listener = listen(&config).await?;
         let egress = egress(&config, listener.as_ref())?;
-        let builder = builder(&config, &home, &recipes, ready.sandbox, &tag).with_egress(egress);
+        let tasks = Tasks::new();
+        let builder = builder(&config, &home, &recipes, ready.sandbox, &tag)
+            .with_egress(egress)
+            .with_tasks(tasks.clone());
         let (mesh, mesh_events) = enter_mesh(&config, &home, &membership).await?;
         let server = Server::bind(&config.socket()).map_err(io_error(config.socket()))?;
         let seed = u64::from_le_bytes(home::random().map_err(home_error)?);
 
-        let tasks = Tasks::new();
         let (notices, heard) = mpsc::channel(INBOX_MAX);
         let (asks, asked) = mpsc::channel(64);
         let shared = Arc::new(Shared {

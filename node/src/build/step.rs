@@ -120,8 +120,8 @@ impl Step<'_> {
                 tracing::debug!(error = chain(&error), "an image of layers was not made");
             }
         };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(make);
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.builder.tasks.blocking(make);
         }
     }
 
