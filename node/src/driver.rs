@@ -192,6 +192,7 @@ impl Driver {
             platforms: BTreeSet::from([Platform::here()]),
             slots: shared.config.slots,
             most: shared.config.most,
+            lent: attempt::lent(&shared.config.most),
             seed,
         };
         let mut driver = Self {

@@ -3,6 +3,7 @@
 //! anew, which must happen before there is any thread. It speaks as a test program does.
 #![expect(
     dead_code,
+    unreachable_pub,
     unused_imports,
     reason = "fetches are not tried here, and build's own unit tests run elsewhere"
 )]
@@ -18,11 +19,12 @@ use std::{
 };
 
 use caravan_sandbox::{Launcher, Sandbox};
-use steps::{BOUNDS, EGRESS, Ground, TESTS};
+use steps::{BOUNDS, EGRESS, Ground, OUTPUTS, TESTS};
 
 mod build;
 #[path = "tests/steps.rs"]
 mod steps;
+mod task;
 
 fn main() -> ExitCode {
     caravan_sandbox::run_as_helper_if_asked();
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
                 .iter()
                 .chain(&EGRESS)
                 .chain(&BOUNDS)
+                .chain(&OUTPUTS)
                 .for_each(|(name, _)| println!("{name}: test"));
         }
         return ExitCode::SUCCESS;
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         .iter()
         .chain(&EGRESS)
         .chain(&BOUNDS)
+        .chain(&OUTPUTS)
         .filter(|(name, _)| wanted(name))
     {
         let ground = Ground::new(&launcher);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{File, Metadata},
     io::Read,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -289,24 +289,23 @@ impl Step<'_> {
     }
 }
 
-/// A file that a step left, never through a link and never beyond the bound.
+/// A file that a step left, never through a link and never beyond the bound. Nothing else that it
+/// left there is opened.
 fn read_beneath(upper: &Path, path: &str) -> Result<Option<Vec<u8>>, String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let dir = File::open(upper).map_err(|error| error.to_string())?;
-    let Ok(file) = rustix::fs::openat2(
-        &dir,
-        path.trim_start_matches('/'),
-        flags,
-        Mode::empty(),
-        resolve,
-    ) else {
+    let found = |flags: OFlags| {
+        let path = path.trim_start_matches('/');
+        let flags = flags | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve).ok()?;
+        let file = File::from(file);
+        let small = |it: &Metadata| it.is_file() && it.len() <= limits::OUTPUT_BYTES_MAX;
+        file.metadata().is_ok_and(|it| small(&it)).then_some(file)
+    };
+    let looked_at = found(OFlags::PATH);
+    let Some(file) = looked_at.and_then(|_| found(OFlags::RDONLY | OFlags::NONBLOCK)) else {
         return Ok(None);
     };
-    let file = File::from(file);
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(None);
-    }
     let mut bytes = Vec::new();
     file.take(limits::OUTPUT_BYTES_MAX)
         .read_to_end(&mut bytes)

@@ -17,13 +17,27 @@ use super::{
 };
 use crate::build::{Built, Secrets};
 
-/// Why this node does not do such work, if it does not: nobody's asks for more than is allowed, and
-/// strangers' never reaches out from here.
-fn refusal(action: &Action, most: &Limits, own: bool) -> Option<String> {
-    let lent = Limits {
+/// The most that a node that allows this lends to others.
+pub(super) fn lent(most: &Limits) -> Limits {
+    Limits {
         wall_ms: most.wall_ms.min(LENT_WALL_MS_MAX),
         ..*most
+    }
+}
+
+/// Why this node does not do what was sent, if it does not: it must be what was offered, nobody's asks
+/// for more than is allowed, and strangers' never reaches out from here. Whoever is not refused may
+/// have the result of whatever has the same key.
+fn refusal(encoded: &[u8], key: ActionKey, most: &Limits, own: bool) -> Option<String> {
+    let action = match Action::decode(encoded) {
+        Ok(action) => action,
+        Err(error) => return Some(error.to_string()),
     };
+    // Else a step with a secret could be had by its key alone, with bytes that ask for nothing.
+    if action.key() != Ok(key) {
+        return Some("the action is not the one that was offered".to_owned());
+    }
+    let lent = lent(most);
     let most = if own { most } else { &lent };
     if let Err(too_much) = action.needs().within(most) {
         return Some(too_much.to_string());
@@ -50,8 +64,7 @@ impl Driver {
         self.changed = true;
         // What an owner may not have done here it may not have from another's run either.
         let most = &self.shared.config.most;
-        let action = Action::decode(&encoded).ok();
-        match action.and_then(|action| refusal(&action, most, own)) {
+        match refusal(&encoded, key, most, own) {
             Some(why) => self.tell_left(attempt, why),
             None => {
                 if let Some(encoded) = self.flights.join(attempt, encoded) {
@@ -71,13 +84,14 @@ impl Driver {
         let shared = std::sync::Arc::clone(&self.shared);
         let key = attempt.job.action();
         let own = attempt.owner == shared.home.key.node();
+        // First: what is found done stays until it was told.
+        if let Ok(action) = &action {
+            shared.keeping.begin(attempt, &shared.home.store, action);
+        }
         let done_before = match &action {
             Ok(action) if !own => self.done_before(key, action),
             _ => None,
         };
-        if let Ok(action) = &action {
-            shared.keeping.begin(attempt, &shared.home.store, action);
-        }
         let providers = self.providers(attempt.owner);
         // A secret is for what its own node wants, and nobody else.
         let secrets = match &action {
@@ -227,3 +241,6 @@ impl Driver {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,13 +33,16 @@ use crate::build::{Builder, Built, Secrets};
 
 mod bounds;
 mod egress;
+mod outputs;
 
 pub(super) use bounds::TESTS as BOUNDS;
 pub(super) use egress::TESTS as EGRESS;
+pub(super) use outputs::TESTS as OUTPUTS;
 
 const VALUE: &str = "correct-horse-battery-staple";
-const TOOLS: [&str; 9] = [
-    "sh", "cat", "id", "ls", "mkdir", "rm", "sleep", "stat", "hostname",
+const TOOLS: [&str; 14] = [
+    "sh", "cat", "head", "hostname", "id", "ln", "ls", "mkdir", "mkfifo", "mknod", "rm", "sleep",
+    "stat", "truncate",
 ];
 const USER: (u32, u32) = (1000, 1000);
 

@@ -23,6 +23,8 @@ pub struct Setup {
     pub slots: u32,
     /// The most that it allows an attempt.
     pub most: Limits,
+    /// The most that it allows an attempt for somebody else.
+    pub lent: Limits,
     /// Random and new at each start, so that answers to an earlier life's bids are known as such.
     pub seed: u64,
 }
@@ -85,6 +87,7 @@ pub struct Engine {
     pub(super) platforms: BTreeSet<Platform>,
     pub(super) slots: u32,
     pub(super) most: Limits,
+    pub(super) lent: Limits,
     pub(super) paused: bool,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) jobs: Jobs,
@@ -107,6 +110,7 @@ impl Engine {
             platforms: setup.platforms,
             slots: setup.slots.min(limits::SLOTS_MAX),
             most: setup.most,
+            lent: setup.lent,
             paused: false,
             peers: BTreeMap::new(),
             jobs: Jobs::default(),

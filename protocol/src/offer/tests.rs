@@ -29,6 +29,7 @@ pub(super) fn bench(slots: u32) -> Bench {
         platforms: BTreeSet::from([x86()]),
         slots,
         most: Limits::default(),
+        lent: Limits::default(),
         seed: 0,
     });
     let now = Time::from_ms(1000);

@@ -84,7 +84,7 @@ impl Engine {
         let jobs = digest
             .jobs
             .iter()
-            .filter(|head| !busy.contains(&head.job) && head.needs.within(&self.most).is_ok())
+            .filter(|head| !busy.contains(&head.job) && head.needs.within(&self.lent).is_ok())
             .map(|head| Hint {
                 priority: head.priority,
                 weight: weight(self.me, head.job),
@@ -124,7 +124,7 @@ impl Engine {
             self.work.bids.insert(nonce, Reservation { owner, job });
             let until = turn.now + Duration::from_millis(limits::RESERVE_MS);
             self.alarms.set(Alarm::Bid(nonce), until);
-            let most = self.most;
+            let most = self.lent;
             let bid = Message::Bid {
                 nonce,
                 job,

@@ -65,6 +65,7 @@ impl Host {
             platforms: self.platforms.clone(),
             slots: self.slots,
             most: Limits::NOTHING,
+            lent: Limits::NOTHING,
             seed,
         }));
     }

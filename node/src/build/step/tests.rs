@@ -68,3 +68,97 @@ fn a_steps_secret_is_in_neither_its_log_nor_its_words() {
     assert_eq!(log, output.replace("s3cr3t-token", "***").as_bytes());
     assert_eq!(words::of_failure(&ended.tail), "Error: no such token: ***");
 }
+
+/// What is read as the output `/out/result` from an upper directory that was prepared so.
+fn read_prepared(prepare: impl FnOnce(&Path, &Path)) -> Option<Vec<u8>> {
+    let dir = TempDir::new().expect("a directory");
+    let (upper, host) = (dir.path().join("upper"), dir.path().join("host"));
+    for dir in [&upper.join("out"), &host] {
+        std::fs::create_dir_all(dir).expect("a directory");
+    }
+    std::fs::write(host.join("result"), "the host's").expect("a file");
+    prepare(&upper, &host);
+    read_beneath(&upper, "/out/result").expect("no fault of the host's")
+}
+
+#[test]
+fn a_named_output_is_a_plain_file_of_at_most_the_bound_or_nothing() {
+    use std::fs;
+    let most = usize::try_from(limits::OUTPUT_BYTES_MAX).expect("it fits");
+    for (length, there) in [(0, true), (1, true), (most, true), (most + 1, false)] {
+        let bytes = vec![b'x'; length];
+        let read = read_prepared(|upper, _| {
+            fs::write(upper.join("out/result"), &bytes).expect("a file");
+        });
+        assert_eq!(read.is_some_and(|read| read == bytes), there, "{length}");
+    }
+    let sparse = read_prepared(|upper, _| {
+        let file = File::create(upper.join("out/result")).expect("a file");
+        file.set_len(1 << 43).expect("a hole");
+    });
+    assert_eq!(sparse, None);
+    let directory = read_prepared(|upper, _| {
+        fs::create_dir(upper.join("out/result")).expect("a directory");
+    });
+    assert_eq!(directory, None);
+    assert_eq!(read_prepared(|_, _| ()), None);
+}
+
+#[test]
+fn a_named_output_never_leads_out_of_the_step() {
+    use std::{fs, os::unix::fs::symlink};
+    let links = ["../../host/result", "/etc/hostname", "/proc/self/environ"];
+    for to in links {
+        let read = read_prepared(|upper, _| {
+            symlink(to, upper.join("out/result")).expect("a link");
+        });
+        assert_eq!(read, None, "{to}");
+    }
+    let above = read_prepared(|upper, host| {
+        fs::remove_dir(upper.join("out")).expect("it is empty");
+        symlink(host, upper.join("out")).expect("a link");
+    });
+    assert_eq!(above, None);
+    let dir = TempDir::new().expect("a directory");
+    let upper = dir.path().join("upper");
+    fs::create_dir(&upper).expect("a directory");
+    fs::write(dir.path().join("result"), "the host's").expect("a file");
+    for path in [
+        "../result",
+        "/../result",
+        "//..//result",
+        "a/../../result",
+        "",
+    ] {
+        assert_eq!(read_beneath(&upper, path), Ok(None), "{path}");
+    }
+}
+
+#[test]
+fn a_named_output_that_would_be_waited_for_is_not_opened() {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, FileType, makedev, mknodat};
+    let make = |upper: &Path, kind: FileType, device: u64| {
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, upper.join("out/result"), kind, mode, device)
+    };
+    let fifo = read_prepared(|upper, _| make(upper, FileType::Fifo, 0).expect("a fifo"));
+    assert_eq!(fifo, None);
+    let socket = read_prepared(|upper, _| {
+        drop(UnixListener::bind(upper.join("out/result")).expect("a socket"));
+    });
+    assert_eq!(socket, None);
+    // Endless zeros, and a disk; who is not root can make neither.
+    for (kind, device) in [
+        (FileType::CharacterDevice, makedev(1, 5)),
+        (FileType::BlockDevice, makedev(7, 0)),
+    ] {
+        let read = read_prepared(|upper, _| {
+            if let Err(error) = make(upper, kind, device) {
+                println!("SKIPPED: a device file: {error}");
+            }
+        });
+        assert_eq!(read, None, "{kind:?}");
+    }
+}

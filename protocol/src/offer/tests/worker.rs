@@ -54,6 +54,7 @@ fn nodes_do_not_all_bid_for_the_same_job() {
             platforms: BTreeSet::from([x86()]),
             slots: 1,
             most: Limits::default(),
+            lent: Limits::default(),
             seed: 0,
         });
         let mut out = Vec::new();

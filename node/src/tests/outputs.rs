@@ -1,0 +1,58 @@
+//! Named outputs of a step that leaves something else in their place.
+
+use super::*;
+
+pub(crate) const TESTS: [Test; 1] = [(
+    "a_step_s_named_outputs_are_its_own_small_files_and_nothing_else",
+    outputs,
+)];
+
+/// Named by what is left there. Only the last two are files of the step's own.
+const SCRIPT: &str = "
+    mkdir /home/user/out /home/user/real; cd /home/user/out
+    ln -s /etc/hostname link
+    ln -s ../../../../../../etc/passwd climbing
+    ln -s /proc/self/environ magic
+    ln -s ../real beside; cat /bin/sh | head -c 9 > ../real/file
+    mkfifo fifo
+    mknod device c 1 5
+    mkdir directory
+    truncate -s 4000000000000 sparse
+    head -c 65537 /dev/zero > long
+    ln /proc/1/comm hard
+    ln /dev/null null
+    echo mine > plain
+    ln plain twice
+    true";
+
+fn outputs(ground: &Ground) {
+    let names = [
+        "link",
+        "climbing",
+        "magic",
+        "beside/file",
+        "fifo",
+        "device",
+        "directory",
+        "sparse",
+        "long",
+        "hard",
+        "null",
+        "missing",
+        "plain",
+        "twice",
+    ];
+    let mut step = ground.step(SCRIPT);
+    let named = |name: &&str| NamedOutput {
+        name: (*name).to_owned(),
+        path: format!("/home/user/out/{name}"),
+    };
+    step.run.outputs = names.iter().map(named).collect();
+    let built = ground.run(step);
+    assert_eq!(built.verdict, Verdict::Pass, "{built:?}");
+    let names: Vec<&str> = built.outputs.keys().map(String::as_str).collect();
+    assert_eq!(names, ["plain", "twice"], "{}", ground.log(&built));
+    for blob in built.outputs.values() {
+        assert_eq!(ground.store.read_blob(*blob, 100).unwrap(), b"mine\n");
+    }
+}
