@@ -17,7 +17,7 @@ built() {
         fail "$name was not built"
     }
 }
-shows() { grep -qxF "$1" "$place/log" || { cat "$place/log" >&2; fail "$name does not print: $1"; }; }
+shows() { grep -qxF -e "$1" "$place/log" || { cat "$place/log" >&2; fail "$name does not print: $1"; }; }
 
 mkdir -p "$place/src" "$place/busybox/bin" "$place/busybox/tmp"
 cp /bin/busybox "$place/busybox/bin/"
@@ -94,7 +94,17 @@ shows 'Hello, world!'
 
 # The second stage of example.spec: packages over the network, and a file of the first stage. The
 # first stage builds OBuilder itself from sources that no mirror of Debian has.
-caravan image export debian-12 "$place/debian.tar" > /dev/null 2>&1
+# The image of Debian names its mirror; here it is the one of this host's apt, which the node lists.
+(
+    . node/effects/src/recipe/apt-sources.sh
+    apt_sources deb bookworm 'main updates security' > "$place/src/debian.sources"
+)
+cat > "$place/debian.spec" << 'SPEC'
+((from debian-12)
+ (copy (src debian.sources) (dst /etc/apt/sources.list.d/)))
+SPEC
+caravan build -f "$place/debian.spec" --export "$place/debian.tar" "$place/src" > "$place/log" 2>&1 ||
+    { cat "$place/log" >&2; fail 'no image of Debian'; }
 caravan image import debian:12 "oci-archive:$place/debian.tar" > /dev/null
 built second << 'SPEC'
 ((build dev
