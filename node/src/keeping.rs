@@ -11,7 +11,7 @@ use caravan_protocol::{
 pub use caravan_store::{
     Amount, Collected, Disk, Held, Idle, Marks, Pin, Pinned, Row, Store, Used, Victim, Went,
 };
-use caravan_store::{Collect, Freeze, PackOptions, Stat, StoreError};
+use caravan_store::{Collect, Freeze, PackOptions, Stage, Stat, StoreError};
 pub use cold::{Froze, FrozeTree, Thawed};
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +174,18 @@ pub fn answer(
     ask: &StoreAsk,
     tell: &mut Tell<'_>,
 ) -> Result<Reply, String> {
+    answer_beside(store, marks, ask, &|| true, tell)
+}
+
+/// The same beside steps that run. `may_freeze` is asked all the while that a collection freezes:
+/// where somebody waits for room, that is made without.
+pub(crate) fn answer_beside(
+    store: &Store,
+    marks: &Marks,
+    ask: &StoreAsk,
+    may_freeze: &dyn Fn() -> bool,
+    tell: &mut Tell<'_>,
+) -> Result<Reply, String> {
     let words = |error: StoreError| chain(&error);
     let told = match ask {
         StoreAsk::Stat => StoreTold::Stat(stat(store).map_err(words)?),
@@ -222,7 +234,7 @@ pub fn answer(
                 dry_run: *dry_run,
                 freeze: freezing(marks),
             };
-            StoreTold::Collected(collect(store, &ask, tell).map_err(words)?)
+            StoreTold::Collected(collect(store, &ask, may_freeze, tell).map_err(words)?)
         }
         StoreAsk::Freeze {
             what,
@@ -289,10 +301,18 @@ fn stat(store: &Store) -> Result<Kept, StoreError> {
     })
 }
 
-fn collect(store: &Store, ask: &Collect, tell: &mut Tell<'_>) -> Result<Collected, StoreError> {
+fn collect(
+    store: &Store,
+    ask: &Collect,
+    may_freeze: &dyn Fn() -> bool,
+    tell: &mut Tell<'_>,
+) -> Result<Collected, StoreError> {
     // Often enough for the eye; every step would be too often.
     let mut last = None;
     store.collect(ask, &mut |stage, done, total| {
+        if stage == Stage::Freezing && !may_freeze() {
+            return false;
+        }
         let shown = (stage.words(), done.saturating_mul(100).checked_div(total));
         if last == Some(shown) {
             return true;

@@ -190,6 +190,7 @@ mod tests {
         let abilities = Abilities {
             cgroups: "none",
             memory_limit: false,
+            swap_limit: true,
             pids_limit: false,
             cpu_limit: false,
             cpu_count: false,

@@ -46,6 +46,8 @@ cat "$bench/lines" >> "$samples"
 round=0
 while [ "$round" -lt "$runs" ]; do
     round=$((round + 1))
+    # What the figures before have left is written first: the disk is to wait for this only.
+    sync
     measured layer-commit "$work/layers" 50
     fresh
     measured cached-step "$work/layers" 2000

@@ -2,7 +2,9 @@
 //! the http addresses that were declared with them.
 //!
 //! A file is brought once, whole, and its digests are taken here before the first byte leaves; whoever
-//! brought it need not be believed. Everything else is refused.
+//! brought it need not be believed. What it costs of the job's bytes is its size, once when it is
+//! brought and again for each time that it is served anew; one that does not come is given up after a
+//! second try. Everything else is refused.
 
 use std::{
     collections::BTreeMap,
@@ -21,15 +23,17 @@ use caravan_protocol::{
 use md5::{Digest, Md5};
 use sha2::{Sha256, Sha512};
 use tokio::{
-    io::AsyncWriteExt as _, net::TcpStream, sync::OnceCell, task::spawn_blocking, time::timeout,
+    io::AsyncWriteExt as _, net::TcpStream, sync::Mutex, task::spawn_blocking, time::timeout,
 };
 
 use crate::{
-    limits::{PIECE_BYTES, Times},
+    limits::{CONNECTION_COST, PIECE_BYTES, TRIES_MAX, Times},
     policy::{Target, target::shown},
     proxy::{
+        Way,
         answer::Fault,
         head::{self, Plain, Request},
+        relay::Budget,
         request,
     },
 };
@@ -48,15 +52,24 @@ pub type Bring<'a> = Pin<Box<dyn Future<Output = Result<File, String>> + Send + 
 
 /// Brings declared files.
 pub trait Source: Send + Sync + 'static {
-    /// Brings the file at this place of the declaration. Not asked again once it came; asked again
-    /// if it did not and somebody wants it once more.
+    /// Brings the file at this place of the declaration. Not asked again once it came; asked once more
+    /// if it did not and somebody still wants it.
     fn bring(&self, place: usize) -> Bring<'_>;
 }
 
 /// A file whose digests were found to hold.
+#[derive(Clone)]
 struct Checked {
     file: Arc<File>,
     size: u64,
+}
+
+/// How far a file is.
+enum State {
+    /// Asked for this often, and why in vain.
+    Missing { tries: u32, why: String },
+    /// There.
+    Here(Checked),
 }
 
 /// The declared files of a session.
@@ -64,7 +77,8 @@ pub(crate) struct Files {
     offered: Vec<Offered>,
     paths: BTreeMap<String, usize>,
     addresses: BTreeMap<String, usize>,
-    checked: Vec<OnceCell<Checked>>,
+    // Locked while one is brought: whoever wants the same waits for it.
+    states: Vec<Mutex<State>>,
     source: Arc<dyn Source>,
 }
 
@@ -75,6 +89,10 @@ fn address(target: &Target, path: &str) -> String {
 impl Files {
     pub(crate) fn new(offered: Vec<Offered>, source: Arc<dyn Source>) -> Self {
         let (mut paths, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+        let missing = |_| {
+            let (tries, why) = (0, String::new());
+            Mutex::new(State::Missing { tries, why })
+        };
         for (place, file) in offered.iter().enumerate() {
             for checksum in &file.checksums {
                 paths.insert(format!("/{}", checksum.cache_path()), place);
@@ -86,7 +104,7 @@ impl Files {
             }
         }
         Self {
-            checked: offered.iter().map(|_| OnceCell::new()).collect(),
+            states: offered.iter().map(missing).collect(),
             offered,
             paths,
             addresses,
@@ -112,10 +130,13 @@ impl Files {
     pub(crate) async fn serve(
         &self,
         client: &mut TcpStream,
-        times: &Times,
+        way: &Way<'_>,
         gate: u16,
     ) -> Result<(), Fault> {
-        let plain = match request(client, times.head).await?.0 {
+        let (times, budget) = (&way.egress.times, way.budget);
+        let request = request(client, times.head).await?.0;
+        budget.charge(CONNECTION_COST)?;
+        let plain = match request {
             Request::Tunnel(target) => return Err(Fault::NotDeclared(target.to_string())),
             Request::Plain(plain) => plain,
         };
@@ -126,9 +147,7 @@ impl Files {
             };
             return Err(Fault::NotDeclared(shown(&asked)));
         };
-        let checked = self.checked[place]
-            .get_or_try_init(|| self.bring(place))
-            .await?;
+        let checked = self.checked(place, plain.is_head, budget).await?;
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
@@ -152,12 +171,50 @@ impl Files {
         Ok(())
     }
 
-    async fn bring(&self, place: usize) -> Result<Checked, Fault> {
+    /// The file at this place, brought if it is not here yet, for a look or to be served.
+    async fn checked(
+        &self,
+        place: usize,
+        is_look: bool,
+        budget: &Budget,
+    ) -> Result<Checked, Fault> {
+        let mut state = self.states[place].lock().await;
+        let (tries, why) = match &mut *state {
+            State::Here(checked) => {
+                if !is_look {
+                    budget.charge(checked.size)?;
+                }
+                return Ok(checked.clone());
+            }
+            State::Missing { tries, why } => (tries, why),
+        };
+        if *tries == TRIES_MAX {
+            let why = format!("{why}; it was tried {tries} times and is not tried again");
+            return Err(Fault::NotFetched(why));
+        }
+        // Counted first: a try that is cut was one.
+        *tries += 1;
+        match self.bring(place, budget).await {
+            Ok(checked) => {
+                *state = State::Here(checked.clone());
+                Ok(checked)
+            }
+            Err(fault) => {
+                if let Fault::NotFetched(words) = &fault {
+                    words.clone_into(why);
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    async fn bring(&self, place: usize, budget: &Budget) -> Result<Checked, Fault> {
         let file = self.source.bring(place).await.map_err(Fault::NotFetched)?;
+        let failed = |error: io::Error| Fault::NotFetched(error.to_string());
+        budget.charge(file.metadata().map_err(failed)?.len())?;
         let checksums = self.offered[place].checksums.clone();
         let check = spawn_blocking(move || check(file, &checksums)).await;
-        let checked = check.map_err(io::Error::from).flatten();
-        checked.map_err(|error| Fault::NotFetched(error.to_string()))
+        check.map_err(io::Error::from).flatten().map_err(failed)
     }
 }
 

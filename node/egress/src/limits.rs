@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use caravan_protocol::limits::FETCH_FILES_MAX;
+
 /// Bytes that a job may move over the network, both ways together, where nothing else is said.
 pub const BYTES_DEFAULT: u64 = 4 << 30;
 /// What a connection costs of a job's bytes beside those that it moves: so that a job cannot knock
@@ -10,8 +12,13 @@ pub(crate) const CONNECTION_COST: u64 = 4 << 10;
 /// Connections of one job that are served at once; more wait. Each is two descriptors of the node, so
 /// jobs can never take them from each other or from the node.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
-/// Descriptors of the node that one job's network may take.
-pub const DESCRIPTORS_MAX: u64 = 2 * CONNECTIONS_MAX as u64 + 4;
+/// Descriptors of the node that one job's network may take: those of its connections, and each of its
+/// declared files, which stays open once it was checked.
+pub const DESCRIPTORS_MAX: u64 = 2 * CONNECTIONS_MAX as u64 + FETCH_FILES_MAX as u64 + 4;
+/// Times that a declared file is asked for in one job until it came.
+pub(crate) const TRIES_MAX: u32 = 2;
+/// Heads that may announce an answer before it comes.
+pub(crate) const INTERIM_MAX: usize = 8;
 /// Bytes of a request's head.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of an answer's head.

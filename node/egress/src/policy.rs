@@ -16,6 +16,7 @@ pub mod rule;
 pub mod target;
 
 pub use address::Kind;
+pub use apt::Mirror;
 pub use rule::{Rule, RuleError};
 pub use target::{Host, Spelling, Target};
 
@@ -125,6 +126,8 @@ pub struct Leave {
     pub private: bool,
     /// Reached without the host's own proxy.
     pub direct: bool,
+    /// Reached by a tunnel, in which nobody looks.
+    pub tunnel: bool,
 }
 
 /// The rules of one node.
@@ -133,7 +136,7 @@ pub struct Policy {
     allow: Vec<Rule>,
     deny: Vec<Rule>,
     private: Vec<Rule>,
-    packages: Vec<Target>,
+    packages: Vec<Mirror>,
     own_ports: BTreeSet<u16>,
 }
 
@@ -157,7 +160,7 @@ impl Policy {
     /// If a rule cannot be read: nothing is left out in silence.
     pub fn new(
         config: &Config,
-        packages: Vec<Target>,
+        packages: Vec<Mirror>,
         own_ports: impl IntoIterator<Item = u16>,
     ) -> Result<Self, PolicyError> {
         let mut allow = rules("allow", &config.allow)?;
@@ -195,9 +198,16 @@ impl Policy {
         }
         let allows = |rule: &Rule| rule.names(&target.host) && rule.port_or_web(target.port);
         let direct = self.private.iter().any(allows);
-        let private = direct || self.packages.contains(target);
-        if private || self.allow.iter().any(allows) {
-            return Ok(Leave { private, direct });
+        let listed = direct || self.allow.iter().any(allows);
+        let mirrors = || self.packages.iter().filter(|own| own.target == *target);
+        let private = direct || mirrors().next().is_some();
+        if private || listed {
+            return Ok(Leave {
+                private,
+                direct,
+                // What apt asks in the clear needs none.
+                tunnel: listed || mirrors().any(|own| own.is_tls),
+            });
         }
         let mut named = self.private.iter().chain(&self.allow);
         Err(match named.find(|rule| rule.names(&target.host)) {
@@ -221,6 +231,19 @@ impl Policy {
         address: IpAddr,
         own: bool,
     ) -> Result<(), Refusal> {
+        let denied = |address: IpAddr| {
+            let host = Host::Address(address);
+            let denies = |rule: &&Rule| rule.names(&host) && rule.port_or_any(target.port);
+            self.deny.iter().find(denies)
+        };
+        // Whatever name stands before it.
+        let behind = || denied(address::behind(address)?.into());
+        if let Some(rule) = denied(address).or_else(behind) {
+            return Err(Refusal::Denied {
+                target: target.clone(),
+                rule: rule.to_string(),
+            });
+        }
         let kind = match address::kind(address) {
             Kind::Public if own => Kind::Own,
             kind => kind,

@@ -14,7 +14,8 @@ use tokio::{
 
 use crate::{
     limits::{
-        ANSWER_BYTES_MAX, CONNECTION_COST, HEAD_BYTES_MAX, HELLO_BYTES_MAX, LINGER_BYTES_MAX,
+        ANSWER_BYTES_MAX, CONNECTION_COST, HEAD_BYTES_MAX, HELLO_BYTES_MAX, INTERIM_MAX,
+        LINGER_BYTES_MAX,
     },
     policy::Target,
     session::Inner,
@@ -38,23 +39,17 @@ pub(crate) struct Way<'a> {
     pub(crate) budget: &'a Budget,
 }
 
-/// Reads from a stream until the end of a head. Gives the head and what came after it.
-pub(crate) async fn read_head(
+/// Reads from a stream until `bytes` end with a head, whatever was in them. Gives what came after it;
+/// where there is no head, all that was read is in `bytes`.
+async fn read_head(
     stream: &mut TcpStream,
+    bytes: &mut Vec<u8>,
     max: usize,
     wait: Duration,
-) -> Result<(Vec<u8>, Vec<u8>), Fault> {
-    let mut bytes = Vec::new();
+) -> Result<Vec<u8>, Fault> {
     let read = async {
-        let mut piece = [0; 4 << 10];
+        let (mut piece, mut from) = ([0; 4 << 10], 0);
         loop {
-            let count = stream.read(&mut piece).await.map_err(|_| Fault::Gone)?;
-            if count == 0 {
-                return Err(Fault::Gone);
-            }
-            // The end may straddle two pieces.
-            let from = bytes.len().saturating_sub(3);
-            bytes.extend_from_slice(&piece[..count]);
             let end = bytes[from..]
                 .windows(4)
                 .position(|four| four == b"\r\n\r\n");
@@ -67,10 +62,16 @@ pub(crate) async fn read_head(
             if bytes.len() > max {
                 return Err(Fault::HeadTooLong(max));
             }
+            // The end may straddle two pieces.
+            from = bytes.len().saturating_sub(3);
+            let count = stream.read(&mut piece).await.map_err(|_| Fault::Gone)?;
+            if count == 0 {
+                return Err(Fault::Gone);
+            }
+            bytes.extend_from_slice(&piece[..count]);
         }
     };
-    let rest = timeout(wait, read).await.map_err(|_| Fault::Slow(wait))??;
-    Ok((bytes, rest))
+    timeout(wait, read).await.map_err(|_| Fault::Slow(wait))?
 }
 
 /// Reads a client's request.
@@ -78,7 +79,8 @@ pub(crate) async fn request(
     client: &mut TcpStream,
     wait: Duration,
 ) -> Result<(Request, Vec<u8>), Fault> {
-    let (head, rest) = read_head(client, HEAD_BYTES_MAX, wait).await?;
+    let mut head = Vec::new();
+    let rest = read_head(client, &mut head, HEAD_BYTES_MAX, wait).await?;
     Ok((head::parse(&head)?, rest))
 }
 
@@ -127,11 +129,17 @@ impl Way<'_> {
         }
     }
 
-    fn charge(&self) -> Result<(), Fault> {
-        match self.budget.take(CONNECTION_COST) {
-            true => Ok(()),
-            false => Err(Fault::Spent(self.budget.whole())),
-        }
+    /// Reads a server's head that begins with `bytes`, and counts it, or what came in its place. Gives
+    /// what came after it.
+    async fn heard(
+        &self,
+        server: &mut TcpStream,
+        bytes: &mut Vec<u8>,
+        target: &Target,
+    ) -> Result<Vec<u8>, Fault> {
+        let read = read_head(server, bytes, ANSWER_BYTES_MAX, self.egress.times.answer).await;
+        self.budget.charge(bytes.len() as u64)?;
+        read.map_err(|fault| fault.of_server(target))
     }
 
     async fn tunnel(
@@ -141,19 +149,19 @@ impl Way<'_> {
         early: Vec<u8>,
     ) -> Result<(), Fault> {
         let leave = self.egress.policy.admit(target)?;
-        if target.port == 80 {
+        if target.port == 80 || !leave.tunnel {
             return Err(Fault::TunnelToPlain(target.clone()));
         }
-        self.charge()?;
+        self.budget.charge(CONNECTION_COST)?;
+        // What the target said before the job did, where it came with the other proxy's grant.
+        let mut said = Vec::new();
         let mut server = match self.egress.upstream_for(target, leave) {
             None => self.egress.dial(target, leave).await?,
             Some(upstream) => {
                 let mut server = self.egress.dial_upstream(upstream).await?;
                 self.send(&mut server, &upstream.connect(target)).await?;
-                let wait = self.egress.times.answer;
-                let (head, _) = read_head(&mut server, ANSWER_BYTES_MAX, wait)
-                    .await
-                    .map_err(|fault| fault.of_server(target))?;
+                let mut head = Vec::new();
+                said = self.heard(&mut server, &mut head, target).await?;
                 upstream::granted(&head, target)?;
                 server
             }
@@ -165,6 +173,7 @@ impl Way<'_> {
             self.greet(client, target, &mut first).await?;
         }
         self.send(&mut server, &first).await?;
+        self.send(client, &said).await?;
         self.flow().both(client, &mut server).await
     }
 
@@ -208,7 +217,7 @@ impl Way<'_> {
             return Err(Fault::NotAProxyRequest);
         };
         let leave = self.egress.policy.admit(target)?;
-        self.charge()?;
+        self.budget.charge(CONNECTION_COST)?;
         let (mut server, head) = match self.egress.upstream_for(target, leave) {
             None => {
                 let server = self.egress.dial(target, leave).await?;
@@ -220,18 +229,7 @@ impl Way<'_> {
             }
         };
         self.send(&mut server, &head).await?;
-        let (head, body) = loop {
-            let wait = self.egress.times.answer;
-            let (head, rest) = read_head(&mut server, ANSWER_BYTES_MAX, wait)
-                .await
-                .map_err(|fault| fault.of_server(target))?;
-            match answer::Head::parse(&head, plain.is_head, target)? {
-                Some(answer) => break (answer, rest),
-                // Said before the answer; nobody asked for it.
-                None if rest.is_empty() => {}
-                None => return Err(Fault::BadAnswer(target.clone(), "two answers at once")),
-            }
-        };
+        let (head, body) = self.answer(&mut server, plain, target).await?;
         client
             .write_all(&head.written())
             .await
@@ -241,11 +239,31 @@ impl Way<'_> {
             .await
     }
 
-    async fn send(&self, server: &mut TcpStream, bytes: &[u8]) -> Result<(), Fault> {
+    /// A server's head and what came of its body. What is said before the answer is forgotten: nobody
+    /// asked for it.
+    async fn answer(
+        &self,
+        server: &mut TcpStream,
+        plain: &Plain,
+        target: &Target,
+    ) -> Result<(answer::Head, Vec<u8>), Fault> {
+        let mut head = Vec::new();
+        for _ in 0..=INTERIM_MAX {
+            let rest = self.heard(server, &mut head, target).await?;
+            if let Some(answer) = answer::Head::parse(&head, plain.is_head, target)? {
+                return Ok((answer, rest));
+            }
+            head = rest;
+        }
+        let what = "it was announced too often";
+        Err(Fault::BadAnswer(target.clone(), what))
+    }
+
+    async fn send(&self, to: &mut TcpStream, bytes: &[u8]) -> Result<(), Fault> {
         if !self.budget.take(bytes.len() as u64) {
             return Err(Fault::Cut);
         }
-        let sent = timeout(self.egress.times.idle, server.write_all(bytes)).await;
+        let sent = timeout(self.egress.times.idle, to.write_all(bytes)).await;
         sent.map_err(io::Error::from)
             .flatten()
             .map_err(|_| Fault::Cut)

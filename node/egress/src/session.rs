@@ -187,19 +187,20 @@ impl Session {
 impl Shared {
     async fn serve(&self, mut client: TcpStream, port: u16) {
         let times = &self.egress.times;
-        let served = match &self.kind {
-            Kind::Fetch(files) => files.serve(&mut client, times, port).await,
-            Kind::Host => {
-                let way = Way {
-                    egress: &self.egress,
-                    budget: &self.budget,
-                };
-                let was_spent = self.budget.is_spent();
-                tokio::select! {
-                    served = way.serve(&mut client) => served,
-                    () = self.budget.spent(), if !was_spent => Err(Fault::Cut),
-                }
+        let was_spent = self.budget.is_spent();
+        let way = Way {
+            egress: &self.egress,
+            budget: &self.budget,
+        };
+        let serve = async {
+            match &self.kind {
+                Kind::Fetch(files) => files.serve(&mut client, &way, port).await,
+                Kind::Host => way.serve(&mut client).await,
             }
+        };
+        let served = tokio::select! {
+            served = serve => served,
+            () = self.budget.spent(), if !was_spent => Err(Fault::Cut),
         };
         if self.budget.is_spent() {
             self.tell_spent();

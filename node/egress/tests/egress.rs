@@ -484,3 +484,110 @@ fn the_default_rules_admit_no_name_of_a_test() {
             .starts_with("HTTP/1.1 403")
     );
 }
+
+#[test]
+fn a_denied_address_is_not_reached_under_any_name() {
+    let server = Server::http("x");
+    let mut config = Ground::config_of(&server);
+    config.deny = vec!["127.0.0.1".to_owned()];
+    let ground = Ground::new(&config, [], Times::default());
+    let answer = ground.get(&page(&server));
+    assert!(
+        answer.starts_with("HTTP/1.1 403")
+            && answer.contains("denied by this node's rule `127.0.0.1`"),
+        "{answer}"
+    );
+    assert_eq!(server.heard(), [""; 0]);
+}
+
+#[test]
+fn the_head_of_an_answer_costs_its_bytes() {
+    let field = "x".repeat(30_000);
+    let server = Server::raw(&format!(
+        "HTTP/1.1 200 OK\r\nX: {field}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let mut config = Ground::config_of(&server);
+    config.bytes = 20_000;
+    let ground = Ground::new(&config, [], Times::default());
+    let answer = ground.get(&page(&server));
+    assert!(
+        answer.starts_with("HTTP/1.1 403 caravan: the job has moved"),
+        "{answer}"
+    );
+    assert!(matches!(ground.all_notes()[..], [Note::Spent(_)]));
+    // What is too long to be a head was moved as well.
+    let endless = Server::raw(&"x".repeat(100_000));
+    let mut config = Ground::config_of(&endless);
+    config.bytes = 60_000;
+    let ground = Ground::new(&config, [], Times::default());
+    ground.get(&page(&endless));
+    assert!(matches!(ground.all_notes()[..], [Note::Spent(_)]));
+}
+
+#[test]
+fn an_answer_is_announced_eight_times_at_most() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend";
+    let some = Server::raw(&format!("{}{whole}", interim.repeat(8)));
+    let ground = Ground::listing(&some);
+    let answer = ground.get(&page(&some));
+    assert!(
+        answer.ends_with("\r\n\r\nend") && !answer.contains("103"),
+        "{answer}"
+    );
+    assert!(ground.end() > 4096 + 8 * interim.len() as u64 + whole.len() as u64);
+    let many = Server::raw(&format!("{}{whole}", interim.repeat(9)));
+    let answer = Ground::listing(&many).get(&page(&many));
+    assert!(
+        answer.starts_with("HTTP/1.1 502") && answer.contains("announced too often"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn what_comes_with_the_grant_of_the_host_s_own_proxy_is_counted_and_passed_on() {
+    let (grant, early) = ("HTTP/1.1 200 Fine\r\n\r\n", "SSH-2.0-early\r\n");
+    let proxy = Server::raw(&format!("{grant}{early}"));
+    let mut config = Ground::config();
+    config.allow = vec!["git.test:22".to_owned()];
+    let ground = Ground::behind(&config, &proxy);
+    let mut tunnel = ground.tunnel("git.test:22");
+    tunnel.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    tunnel.read_to_string(&mut said).unwrap();
+    assert_eq!(said, early);
+    let asked = proxy.heard()[0].len() as u64;
+    assert_eq!(
+        ground.end(),
+        4096 + asked + (grant.len() + early.len()) as u64
+    );
+    let field = "x".repeat(30_000);
+    let wordy = Server::raw(&format!("HTTP/1.1 200 Fine\r\nX: {field}\r\n\r\n"));
+    config.bytes = 20_000;
+    let ground = Ground::behind(&config, &wordy);
+    let answer = ground.ask("CONNECT git.test:22 HTTP/1.1\r\n\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 caravan: the job has moved"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_package_source_in_the_clear_is_no_tunnel() {
+    let server = Server::http("packages");
+    let port = server.port();
+    let ground = |scheme: &str| {
+        let source = format!("deb {scheme}://mirror.test:{port}/debian x main");
+        Ground::of_apt(&source)
+    };
+    let clear = ground("http");
+    assert!(clear.get(&page(&server)).ends_with("packages"));
+    let connect = format!("CONNECT mirror.test:{port} HTTP/1.1\r\n\r\n");
+    let refused = clear.ask(&connect);
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && refused.contains("not by a tunnel"),
+        "{refused}"
+    );
+    assert_eq!(server.heard().len(), 1);
+    ground("https").tunnel(&format!("mirror.test:{port}"));
+}

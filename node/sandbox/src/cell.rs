@@ -148,7 +148,7 @@ fn init(seed: &Seed<'_>) -> i32 {
 fn prepare(without: Defences) -> Result<(), Problem> {
     die_with_supervisor()?;
     umask(Mode::from_raw_mode(0o022));
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide init"))?;
+    hide()?;
     // The host's later mounts still come in, ours never go out.
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", slave).map_err(failed("separate the mounts from the host's"))?;
@@ -167,6 +167,11 @@ fn prepare(without: Defences) -> Result<(), Problem> {
         return Ok(());
     }
     sys::loopback_up().map_err(failed("bring the loopback interface up"))
+}
+
+/// From everything inside, whatever the host says of programs that change their users.
+fn hide() -> Result<(), Problem> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide init"))
 }
 
 fn die_with_supervisor() -> Result<(), Problem> {
@@ -207,8 +212,11 @@ fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
     let standard = Standard::open(&output)?;
     drop(output);
     privileges::drop_for_good(spec, seed.guards)?;
-    // Changing users undid it.
+    // Changing users undid both.
     die_with_supervisor()?;
+    if !without.has(Defence::HiddenInit) {
+        hide()?;
+    }
     let bounds = Bounds {
         unguarded: seed.unguarded,
         without,

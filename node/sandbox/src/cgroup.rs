@@ -6,6 +6,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +21,7 @@ mod own;
 mod removal;
 
 pub(crate) use foreign::{DEVICES, Leftover, clean as clean_foreign};
-pub(crate) use group::Group;
+pub(crate) use group::{Group, Members};
 use own::{Home, v1_parent};
 use removal::{kill_all, remove};
 
@@ -114,6 +115,20 @@ impl Places {
         self.0.iter().any(|place| place.controller == controller)
     }
 
+    /// Whether what a job has in swap can be bounded: kernels may be told not to count it.
+    pub(crate) fn counts_swap(&self) -> bool {
+        let is_memory = |place: &&Place| place.controller == Controller::Memory;
+        let Some(place) = self.0.iter().find(is_memory) else {
+            return false;
+        };
+        let is_in = |dir: &Path| dir.join(swap_file(place.version)).exists();
+        // The root of all groups of version 2 has no bounds; those below it tell.
+        is_in(&place.parent)
+            || place.version == Version::V2
+                && !place.parent.join("memory.max").exists()
+                && directories(&place.parent).any(|dir| is_in(&dir))
+    }
+
     /// `v1`, `v2`, `hybrid` or `none`, for people.
     pub(crate) fn flavour(&self) -> &'static str {
         let any = |version| self.0.iter().any(|place| place.version == version);
@@ -148,52 +163,93 @@ impl Places {
     /// Kills and removes every group that an earlier holder of this tag left; says how many.
     /// It may have run in another group than this process: the whole hierarchy is searched.
     pub(crate) fn clean(&self, tag: &JobName) -> io::Result<usize> {
-        let prefix = format!("{PREFIX}{tag}.");
-        let mut found: Vec<PathBuf> = Vec::new();
-        for parent in self.parents() {
-            for dir in groups_named(top_of(parent), &prefix) {
-                if !found.contains(&dir) {
-                    found.push(dir);
-                }
-            }
-        }
-        for dir in &found {
-            kill_all(dir);
-            remove(dir)?;
-        }
-        Ok(found.len())
+        clean_below(&self.parents(), tag)
     }
 }
 
-/// The highest directory of a hierarchy that is visible here.
-fn top_of(group: &Path) -> &Path {
-    let is_group = |dir: &&Path| dir.join("cgroup.procs").exists();
-    group
-        .ancestors()
-        .take_while(is_group)
-        .last()
-        .unwrap_or(group)
+/// Ends every group of a tag in the hierarchies that these groups are in; says how many. One that
+/// stays keeps none of the others.
+fn clean_below(parents: &[&Path], tag: &JobName) -> io::Result<usize> {
+    let prefix = format!("{PREFIX}{tag}.");
+    let mut found: Vec<PathBuf> = Vec::new();
+    for parent in parents {
+        for dir in groups_named(parent, &prefix) {
+            if !found.contains(&dir) {
+                found.push(dir);
+            }
+        }
+    }
+    let ends: Vec<io::Result<()>> = found.iter().map(|dir| end(dir)).collect();
+    ends.into_iter().collect::<io::Result<()>>()?;
+    Ok(found.len())
 }
 
-/// Every group at or below `top` whose name starts with `prefix`.
-fn groups_named(top: &Path, prefix: &str) -> Vec<PathBuf> {
-    let (mut found, mut todo, mut seen) = (Vec::new(), vec![top.to_owned()], 0);
+/// Kills what is in a group and in those below it, and removes them. Whoever those below belong to:
+/// they are there by leave of the owner of the first.
+fn end(dir: &Path) -> io::Result<()> {
+    let mut all = vec![dir.to_owned()];
+    let mut next = 0;
+    while next < all.len() && all.len() < GROUPS_MAX {
+        let below = directories(&all[next]);
+        next += 1;
+        all.extend(below);
+    }
+    for dir in all.iter().rev() {
+        kill_all(dir);
+        remove(dir).map_err(|error| {
+            let what = format!("remove the control group {}", dir.display());
+            io::Error::new(error.kind(), format!("{what}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// This user's groups in a hierarchy whose names start with `prefix`. Groups of others are neither
+/// taken nor looked into, so that nobody else can put anything in the way: the search goes into
+/// those that `group` is in, up to the highest that is visible here, and from there into what is
+/// this user's own.
+fn groups_named(group: &Path, prefix: &str) -> Vec<PathBuf> {
+    let owner = rustix::process::geteuid().as_raw();
+    let is_ours = |dir: &Path| fs::symlink_metadata(dir).is_ok_and(|found| found.uid() == owner);
+    let is_group = |dir: &&Path| dir.join("cgroup.procs").exists();
+    let mut above: Vec<PathBuf> = group
+        .ancestors()
+        .take_while(is_group)
+        .map(Path::to_owned)
+        .collect();
+    // The nearest is looked at first.
+    above.reverse();
+    let (mut found, mut todo, mut seen) = (Vec::new(), above.clone(), 0);
     while let Some(dir) = todo.pop() {
-        // A group may go while it is looked at.
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if !is_dir || seen == GROUPS_MAX {
+        for path in directories(&dir) {
+            if seen == GROUPS_MAX || above.contains(&path) || !is_ours(&path) {
                 continue;
             }
             seen += 1;
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
-                found.push(entry.path());
+            let name = path.file_name().unwrap_or_default();
+            if name.to_string_lossy().starts_with(prefix) {
+                found.push(path);
             } else {
-                todo.push(entry.path());
+                todo.push(path);
             }
         }
     }
     found
+}
+
+/// The directories in one, which may go while they are looked at.
+fn directories(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_dir).map(|entry| entry.path())
+}
+
+/// The file that bounds swap.
+fn swap_file(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "memory.memsw.limit_in_bytes",
+        Version::V2 => "memory.swap.max",
+    }
 }
 
 fn under(root: &Path, path: &Path) -> PathBuf {

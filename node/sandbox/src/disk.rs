@@ -7,22 +7,23 @@
 //! that follows what counting costs. Files that have no name any more are counted where the
 //! job's processes hold them.
 //!
-//! [`Disk`] decides when to count and what the count means. It is asked in short turns, so that
-//! whoever watches the job hears a kill in the meantime. It kills nobody and writes nothing.
+//! [`Disk`] decides when to count and what the count means. A count looks at what the job is just
+//! working on and may wait for it, or for the disk: so it is made by a thread of its own, and whoever
+//! watches the job hears a kill and sees its time end in the meantime. It kills nobody and writes
+//! nothing.
 
 use std::{
     io,
     os::fd::OwnedFd,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{CWD, fstat},
-    process::Pid,
-};
+use rustix::fs::{CWD, fstat};
 
 use crate::{
-    limits::DISK_TURN_MS,
+    cgroup::Members,
+    limits::DISK_TURN,
     sandbox::Limit,
     spec::{Limits, Spec},
 };
@@ -105,12 +106,17 @@ pub(crate) struct Disk {
     room: Room,
     /// What the last whole count came to.
     counted: Usage,
-    count: Option<Count>,
+    /// Under way: what it saw, and how it ended.
+    count: Option<JoinHandle<(Count, Step)>>,
+    /// A count could not be begun.
+    missed: bool,
     /// A count said that the job is over this bound, and another is to confirm it.
     doubted: Option<Limit>,
     disturbed: u32,
     /// Counts in a row that found files where nobody can look at them.
     hiding: u32,
+    /// The last count saw ever more processes come.
+    restless: bool,
     /// When the last count ended, and how long it took.
     rested: (Instant, Duration),
 }
@@ -139,7 +145,7 @@ impl Disk {
         let mut bytes = limits.disk_bytes;
         let mut bytes_limit = Limit::Disk;
         for dir in &dirs {
-            let most = room::free(dir)? / 100 * ROOM_PERCENT;
+            let most = room::free(dir)?.bytes / 100 * ROOM_PERCENT;
             if most < bytes {
                 (bytes, bytes_limit) = (most, Limit::Room);
             }
@@ -154,23 +160,29 @@ impl Disk {
             dirs,
             counted: Usage::default(),
             count: None,
+            missed: false,
             doubted: None,
             disturbed: 0,
             hiding: 0,
+            restless: false,
             rested: (now, Duration::ZERO),
         })
     }
 
-    /// Takes a short turn. `members` says which processes hold files of the job.
-    pub(crate) fn look(&mut self, now: Instant, members: impl FnOnce() -> Vec<Pid>) -> Look {
+    /// Returns soon. `members` says which processes hold files of the job.
+    pub(crate) fn look(&mut self, now: Instant, members: impl FnOnce() -> Members) -> Look {
+        self.room.look();
+        // Whatever the counts say: there are more ways to hide a file than anybody knows.
+        if self.is_suspect() && self.room.is_short() {
+            return Look::Over(Limit::Room);
+        }
         if self.count.is_none() {
-            self.room.look();
             if !self.is_due(now) {
                 return Look::Again(LOOK);
             }
-            self.begin(members());
+            self.begin(members(), now);
         }
-        self.go_on(now)
+        self.go_on()
     }
 
     /// What a job is over that has ended since the last look.
@@ -187,13 +199,13 @@ impl Disk {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        if self.doubted.is_some() || self.disturbed > 0 {
+        if self.missed || self.doubted.is_some() || self.disturbed > 0 {
             return true;
         }
         let (ended, took) = self.rested;
         let rested = now.saturating_duration_since(ended);
         let grown = self.room.grown();
-        if self.hiding > 0 && self.is_suspect() {
+        if (self.hiding > 0 || self.restless) && self.is_suspect() {
             return rested >= HIDING_PAUSE;
         }
         if self.counted.plus(grown).above(self.max).is_some() {
@@ -208,33 +220,32 @@ impl Disk {
         self.room.grown_ever().above(self.max).is_some()
     }
 
-    fn begin(&mut self, members: Vec<Pid>) {
+    fn begin(&mut self, members: Members, now: Instant) {
         self.room.mark();
-        self.count = Some(Count {
+        let count = Count {
             walk: Walk::of(&self.dirs).ok(),
             held: Held::by(members, &self.dirs),
             seen: Usage::default(),
             took: Duration::ZERO,
-        });
+        };
+        let max = self.max;
+        // Nobody forks here any more once a job runs.
+        let begun = thread::Builder::new().spawn(move || count.whole(max));
+        self.missed = begun.is_err();
+        self.rested = (now, Duration::ZERO);
+        self.count = begun.ok();
     }
 
-    fn go_on(&mut self, began: Instant) -> Look {
-        let Some(mut count) = self.count.take() else {
+    fn go_on(&mut self) -> Look {
+        let Some(count) = self.count.take_if(|count| count.is_finished()) else {
+            return Look::Again(if self.missed { LOOK } else { DISK_TURN });
+        };
+        // It has no reason to panic; what it saw is gone with it.
+        let Ok((count, step)) = count.join() else {
+            self.missed = true;
             return Look::Again(LOOK);
         };
-        let turn = Duration::from_millis(DISK_TURN_MS);
-        let step = loop {
-            match count.step(self.max) {
-                Step::More if began.elapsed() < turn => {}
-                other => break other,
-            }
-        };
-        count.took += began.elapsed();
         match step {
-            Step::More => {
-                self.count = Some(count);
-                Look::Again(Duration::ZERO)
-            }
             Step::Moved => {
                 self.disturbed += 1;
                 if self.disturbed > DISTURBED_MAX {
@@ -244,10 +255,12 @@ impl Disk {
                 Look::Again(Duration::ZERO)
             }
             Step::Endless => Look::Over(Limit::Inodes),
-            Step::Done => {
+            // It goes on to its end.
+            Step::More | Step::Done => {
                 self.disturbed = 0;
                 self.ended(&count);
                 self.counted = count.seen;
+                self.restless = count.held.is_restless();
                 let hiding = count.held.is_hiding();
                 self.hiding = if hiding { self.hiding + 1 } else { 0 };
                 self.weigh()
@@ -287,6 +300,19 @@ impl Disk {
 }
 
 impl Count {
+    /// Counts on to its end, or until more has been seen than there may be.
+    fn whole(mut self, max: Usage) -> (Self, Step) {
+        let began = Instant::now();
+        let end = loop {
+            match self.step(max) {
+                Step::More => {}
+                end => break end,
+            }
+        };
+        self.took = began.elapsed();
+        (self, end)
+    }
+
     fn step(&mut self, max: Usage) -> Step {
         let walked = match &mut self.walk {
             Some(walk) => {

@@ -6,7 +6,10 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -16,7 +19,7 @@ use rustix::{
     fs::{Mode, OFlags, open},
     io::Errno,
     net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair},
-    process::{PidfdFlags, getppid, pidfd_open, setsid},
+    process::{Pid, PidfdFlags, getppid, pidfd_open, setsid},
 };
 
 use crate::{
@@ -25,12 +28,12 @@ use crate::{
     defences::{Defence, DefenceError, Defences},
     ids::{Block, ClaimError},
     landlock::Landlock,
-    limits::{HELPER_STOP_MS, ID_FIRST, JOBS_MAX, WARM_MAX},
+    limits::{HELPER_STOP_MS, ID_FIRST, JOBS_MAX, WARM_AFTER, WARM_MAX},
     oci::Program,
     rights::Rights,
     seccomp::Filter,
     spec::JobName,
-    supervisor::{Kit, supervise},
+    supervisor::{Kit, supervise, timespec},
     sys, wire,
 };
 
@@ -78,6 +81,15 @@ fn claim_ids() -> Result<Option<Block>, ClaimError> {
     Block::claim().map(Some)
 }
 
+/// What jobs are marked with until the node says otherwise. Nodes in containers may share the host's
+/// control groups and have the same process numbers: so the namespace of the numbers is in it.
+fn first_tag(launcher: Pid) -> Result<JobName, String> {
+    let numbers = std::fs::metadata("/proc/self/ns/pid")
+        .map_err(|error| format!("look at the namespace of processes: {error}"))?;
+    let tag = format!("p{}-{}", launcher.as_raw_nonzero(), numbers.ino());
+    JobName::from_str(&tag).map_err(|error| error.to_string())
+}
+
 /// The helper's whole life; its socket to the launcher is descriptor 0.
 pub fn helper_main() -> ! {
     let code = match Helper::start() {
@@ -106,6 +118,8 @@ struct Helper {
     ready: VecDeque<OwnedFd>,
     /// Supervisors that have one.
     busy: Vec<OwnedFd>,
+    /// When the next one is made ready, if there are too few.
+    warm_at: Option<Instant>,
 }
 
 impl Helper {
@@ -125,8 +139,7 @@ impl Helper {
         }
         sys::reap_children_by_kernel(true);
         let filter = Filter::compile().map_err(|error| format!("failed to {error}"))?;
-        let tag = JobName::from_str(&format!("p{}", parent.as_raw_nonzero()))
-            .map_err(|error| format!("failed to {error}"))?;
+        let tag = first_tag(parent).map_err(|error| format!("failed to {error}"))?;
         // While no job is there: what moves into a group of its own is the node, and this.
         let places = Places::settle().map_err(|error| format!("failed to {error}"))?;
         let ids = claim_ids().map_err(|error| format!("failed to {error}"))?;
@@ -145,6 +158,7 @@ impl Helper {
             },
             places,
             tag,
+            first_id: ids.as_ref().map(Block::first),
         };
         Ok(Self {
             launcher,
@@ -153,6 +167,7 @@ impl Helper {
             ids,
             ready: VecDeque::new(),
             busy: Vec::new(),
+            warm_at: None,
         })
     }
 
@@ -163,7 +178,10 @@ impl Helper {
                 PollFd::new(&self.launcher_process, PollFlags::IN),
             ];
             fds.extend(self.busy.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-            match poll(&mut fds, None) {
+            let left = self
+                .warm_at
+                .map(|at| timespec(at.saturating_duration_since(Instant::now())));
+            match poll(&mut fds, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 Err(_) => return,
                 Ok(_) => {}
@@ -176,9 +194,13 @@ impl Helper {
             let mut ended = stirred[2..].iter();
             self.busy
                 .retain(|_| !ended.next().is_some_and(|ended| *ended));
+            if stirred[2..].contains(&true) && self.warm_at.is_some() {
+                self.warm_at = Some(Instant::now());
+            }
             if stirred[0] && !self.obey() {
                 return;
             }
+            self.warm_up();
         }
     }
 
@@ -211,7 +233,6 @@ impl Helper {
             // Only our own launcher speaks to us.
             Some(_) => {}
         }
-        self.warm_up();
         true
     }
 
@@ -236,9 +257,21 @@ impl Helper {
         }
     }
 
+    /// Makes one ready if there are too few, but not beside the start of the job for which another
+    /// has just gone: making a cell takes as much of a processor as starting a job in it.
     fn warm_up(&mut self) {
-        for _ in self.ready.len()..WARM_MAX {
-            self.fork_one();
+        if self.ready.len() >= WARM_MAX {
+            self.warm_at = None;
+            return;
+        }
+        let now = Instant::now();
+        match self.warm_at {
+            None => self.warm_at = Some(now + WARM_AFTER),
+            Some(at) if at <= now => {
+                self.fork_one();
+                self.warm_at = (self.ready.len() < WARM_MAX).then_some(now + WARM_AFTER);
+            }
+            Some(_) => {}
         }
     }
 

@@ -17,10 +17,11 @@ use std::{
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open},
     io::Errno,
+    process::Pid,
 };
 use thiserror::Error;
 
-use crate::limits::{ID_BLOCKS, ID_COUNT, ID_FIRST, JOBS_MAX};
+use crate::limits::{ID_BLOCKS, ID_BLOCKS_LOW, ID_COUNT, ID_FIRST, ID_FIRST_HIGH, JOBS_MAX};
 
 /// Where the locks are: gone after a start of the machine, as all holders are.
 const LOCKS: &str = "/run/caravan-ids";
@@ -104,7 +105,17 @@ impl AsFd for Block {
 }
 
 fn first_of(block: u32) -> u32 {
-    ID_FIRST + block * ids_per_block()
+    match block.checked_sub(ID_BLOCKS_LOW) {
+        None => ID_FIRST + block * ids_per_block(),
+        Some(block) => ID_FIRST_HIGH + block * ids_per_block(),
+    }
+}
+
+/// Whom the host takes for the owner of a job's user namespace, and counts its kernel objects for
+/// (watches of files, locked memory, namespaces): one id of the block for each process, so that no
+/// job takes them away from the host's root or from another. Nothing ever runs under it.
+pub(crate) fn owner(first: u32, process: Pid) -> u32 {
+    first + process.as_raw_nonzero().get().unsigned_abs() % ids_per_block()
 }
 
 fn ids_per_block() -> u32 {
@@ -174,6 +185,27 @@ mod tests {
             Block::claim_in(&locks),
             Err(ClaimError::NotOurs(_))
         ));
+    }
+
+    #[test]
+    fn no_block_has_ids_that_hosts_give_out() {
+        let blocks: Vec<_> = (0..ID_BLOCKS)
+            .map(|block| (first_of(block), first_of(block) + ids_per_block()))
+            .collect();
+        // What sssd gives to users of a domain, and systemd to images of others.
+        for (from, to) in [(200_000, 2_000_200_000), (2_147_352_576, 2_147_418_111)] {
+            let both = blocks
+                .iter()
+                .find(|(first, end)| *first <= to && from < *end);
+            assert_eq!(both, None);
+        }
+        for pair in blocks.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "{pair:?}");
+        }
+        let pid = |pid| Pid::from_raw(pid).unwrap();
+        assert_ne!(owner(ID_FIRST, pid(1)), owner(ID_FIRST, pid(4 << 20)));
+        let (first, end) = blocks[1];
+        assert!((first..end).contains(&owner(first, pid(i32::MAX))));
     }
 
     #[test]

@@ -1,10 +1,18 @@
 //! Every bound of this crate, in one place.
 
+use std::time::Duration;
+
 /// Ids of one job's user namespace: inside 0..65536.
 pub(crate) const ID_COUNT: u32 = 65_536;
-/// First id of the host that jobs run under: above all that hosts give to users, services and
-/// containers of their own.
-pub(crate) const ID_FIRST: u32 = 2_000_000_000;
+/// First id of the host that jobs run under: above what services of users (sssd's last is
+/// 2,000,200,000) and container managers give out, at a whole range.
+pub(crate) const ID_FIRST: u32 = 30_521 * ID_COUNT;
+/// Blocks that follow it. They end below the ids that systemd gives to foreign images (from
+/// 2,147,352,576).
+pub(crate) const ID_BLOCKS_LOW: u32 = 8;
+/// Where the other blocks begin: nobody gives these ids out, because old programs and file systems
+/// take them for negative. So they come last.
+pub(crate) const ID_FIRST_HIGH: u32 = 1 << 31;
 /// Helpers of one machine that have ids of their own, at once.
 pub(crate) const ID_BLOCKS: u32 = 128;
 /// Layers below the upper directory; the kernel stacks at most 500, and one is ours.
@@ -37,6 +45,8 @@ pub(crate) const RELAYED_MAX: u64 = 4_096;
 pub(crate) const JOBS_MAX: usize = 256;
 /// Cells that wait ready for a job.
 pub(crate) const WARM_MAX: usize = 2;
+/// How long after a job was handed out the next cell is made.
+pub(crate) const WARM_AFTER: Duration = Duration::from_millis(10);
 /// The longest a job may ask to run: a week.
 pub(crate) const WALL_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
 /// The least memory in which a command can start.
@@ -59,8 +69,8 @@ pub(crate) const SMALL_FILE_MAX: u64 = 1 << 20;
 pub(crate) const DISK_MIN: u64 = 64 << 10;
 /// The fewest files with which a command can start.
 pub(crate) const INODES_MIN: u64 = 16;
-/// How long one turn of counting what a job takes of the disk may be.
-pub(crate) const DISK_TURN_MS: u64 = 5;
+/// How often is asked whether a count of what a job takes of the disk has ended.
+pub(crate) const DISK_TURN: Duration = Duration::from_millis(5);
 /// Bytes of one read of a directory.
 pub(crate) const WALK_READ_BYTES: usize = 32 << 10;
 /// Bytes of names of directories that a count has still to enter: hundreds of thousands of them.
@@ -69,6 +79,10 @@ pub(crate) const WALK_NAMES_MAX: usize = 64 << 20;
 pub(crate) const HELD_FILES_MAX: usize = 1 << 20;
 /// Bytes of memory maps of a job's processes that a count looks at.
 pub(crate) const HELD_MAPS_MAX: usize = 256 << 20;
+/// How often in one count is looked for processes that came while others were looked at.
+pub(crate) const HELD_ROUNDS: usize = 16;
+/// Groups that a runtime may have made below a job's own.
+pub(crate) const GROUPS_BELOW_MAX: usize = 64;
 /// How often the kernel is asked what bounds a job has met.
 pub(crate) const EVENTS_MS: u64 = 250;
 /// How long a job may go on that has met a bound of the kernel's: so that it can say so.
@@ -77,6 +91,8 @@ pub(crate) const LAST_WORDS_MS: u64 = 1_000;
 pub(crate) const MEMBERS_MAX: usize = 1 << 16;
 /// How often all processes of a left control group are killed before it is given up.
 pub(crate) const KILL_ROUNDS: usize = 16;
+/// Processes that are held open while they are killed.
+pub(crate) const KILLED_AT_ONCE: usize = 256;
 /// The least memory in which an OCI runtime can start a command.
 pub(crate) const RUNTIME_MEMORY_MIN: u64 = 48 << 20;
 /// Processes and threads that an OCI runtime needs itself while it starts a command.

@@ -3,7 +3,7 @@
 //! Only looks, and asks the kernel; [`crate::trial`] runs a job. Never changes anything.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -84,6 +84,8 @@ pub struct Abilities {
     pub cgroups: &'static str,
     /// Whether memory is bounded for a job as a whole; else only for each of its processes.
     pub memory_limit: bool,
+    /// Whether what a job has in swap is bounded with its memory; also where the host has no swap.
+    pub swap_limit: bool,
     /// Whether processes are counted per job; else per user of the job.
     pub pids_limit: bool,
     /// Whether processor time per time can be bounded at all.
@@ -122,12 +124,22 @@ fn probe_at(root: &Path) -> Result<Abilities, Missing> {
     Ok(Abilities {
         cgroups: places.flavour(),
         memory_limit: places.has(Controller::Memory),
+        swap_limit: places.counts_swap() || !has_swap(root),
         pids_limit: places.has(Controller::Pids),
         cpu_limit: places.has(Controller::Cpu),
         cpu_count: places.has(Controller::CpuAcct),
         landlock: Landlock::find().version(),
         rootless: rights == Rights::Rootless,
     })
+}
+
+/// Whether the host has swap now: a line below the heading.
+fn has_swap(root: &Path) -> bool {
+    match read_small(&root.join("proc/swaps")) {
+        Ok(text) => text.lines().count() > 1,
+        // A kernel without swap has no such file.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// What the kernel must have.
@@ -181,6 +193,23 @@ mod tests {
         assert_eq!(version_of("5.4"), Some((5, 4)));
         assert!((5, 4) < KERNEL_MIN && (5, 19) >= KERNEL_MIN && (6, 1) > KERNEL_MIN);
         assert_eq!(version_of("strange"), None);
+    }
+
+    #[test]
+    fn swap_is_there_where_a_line_follows_the_heading() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_swap(dir.path()));
+        let path = dir.path().join("proc/swaps");
+        fs::create_dir(dir.path().join("proc")).unwrap();
+        let heading = "Filename\tType\tSize\tUsed\tPriority\n";
+        fs::write(&path, heading).unwrap();
+        assert!(!has_swap(dir.path()));
+        fs::write(&path, format!("{heading}/dev/sda2 partition 1 0 -2\n")).unwrap();
+        assert!(has_swap(dir.path()));
+        // Nobody knows: taken as if it were there.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(has_swap(dir.path()));
     }
 
     /// A host's `/proc` as far as it is looked at, with one file changed.

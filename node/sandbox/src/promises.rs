@@ -65,6 +65,7 @@ const OWN: &str = "own";
 const OWN_ROOTLESS: &str = "own, rootless";
 const MOUNT_GROUPS: &str = "mount control groups, and have the node started in a group that is its \
                             own (a systemd service with Delegate=yes)";
+const COUNT_SWAP: &str = "turn swap off with swapoff -a, or boot with swapaccount=1";
 
 impl Promises {
     /// The defences that jobs can do without, where an operator says so.
@@ -130,28 +131,36 @@ impl Promises {
 
     fn limits(&mut self, abilities: &Abilities) {
         let groups = format!("control groups ({})", abilities.cgroups);
-        let bounds = [
+        let (instead, remedy) = if abilities.memory_limit {
             (
-                Defence::MemoryLimit,
-                abilities.memory_limit,
-                "memory is bounded for each process of a job alone, not for all together",
-            ),
+                "what a job has in the host's swap is not bounded",
+                COUNT_SWAP,
+            )
+        } else {
+            let instead = "memory is bounded for each process of a job alone, not for all together";
+            (instead, MOUNT_GROUPS)
+        };
+        let memory = abilities.memory_limit && abilities.swap_limit;
+        let bounds = [
+            (Defence::MemoryLimit, memory, instead, remedy),
             (
                 Defence::ProcessCountLimit,
                 abilities.pids_limit,
                 "processes are counted for each user of a job alone",
+                MOUNT_GROUPS,
             ),
             (
                 Defence::ProcessorLimit,
                 abilities.cpu_limit && abilities.cpu_count,
                 "processor time is bounded by the wall clock alone",
+                MOUNT_GROUPS,
             ),
         ];
-        for (defence, kept, instead) in bounds {
+        for (defence, kept, instead, remedy) in bounds {
             if kept {
                 self.keeps(defence.name(), groups.clone());
             } else {
-                self.lacks(defence, instead, MOUNT_GROUPS);
+                self.lacks(defence, instead, remedy);
             }
         }
         let watched = "the job's supervisor";
@@ -219,6 +228,7 @@ mod tests {
     const ALL: Abilities = Abilities {
         cgroups: "v2",
         memory_limit: true,
+        swap_limit: true,
         pids_limit: true,
         cpu_limit: true,
         cpu_count: true,
@@ -253,8 +263,9 @@ mod tests {
     #[test]
     fn each_lack_alone_is_named_with_what_to_do() {
         type Change = fn(&mut Abilities);
-        let cases: [(Defence, Change); 5] = [
+        let cases: [(Defence, Change); 6] = [
             (Defence::MemoryLimit, |a| a.memory_limit = false),
+            (Defence::MemoryLimit, |a| a.swap_limit = false),
             (Defence::ProcessCountLimit, |a| a.pids_limit = false),
             (Defence::ProcessorLimit, |a| a.cpu_limit = false),
             (Defence::ProcessorLimit, |a| a.cpu_count = false),

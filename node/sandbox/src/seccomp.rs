@@ -24,6 +24,15 @@ pub(crate) const SOCKET_TYPE: u64 = 0xf;
 pub(crate) const TERMINAL_WRITES: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 /// The one that has the kernel load a module for the line.
 pub(crate) const TERMINAL_LINE: u64 = libc::TIOCSETD;
+/// Requests that take or give back a part of a file's room, as `fallocate` does (`FS_IOC_RESVSP`,
+/// `FS_IOC_UNRESVSP`, both once more for 64 bits, `FS_IOC_ZERO_RANGE`).
+pub(crate) const RESERVES: [u64; 5] = [
+    0x4030_5828,
+    0x4030_5829,
+    0x4030_582a,
+    0x4030_582b,
+    0x4030_5839,
+];
 /// What `socket` makes of the internet: streams and datagrams, by the protocols that every kernel has
 /// (the usual one, TCP, UDP, and both of ICMP for `ping`). Others are rarely used, and the kernel
 /// would load a module for them.
@@ -109,10 +118,12 @@ fn judged() -> Vec<List<'static>> {
             vec![vec![among(0, NAMESPACE_FLAGS, &[0])]],
             libc::EPERM,
         ),
-        asked(
+        (
             &[libc::SYS_ioctl],
-            vec![vec![none_of(1, WHOLE, &lines)]],
-            libc::EPERM,
+            Verdict::Unless(vec![
+                (vec![among(1, WHOLE, &lines)], libc::EPERM),
+                (vec![among(1, WHOLE, &RESERVES)], libc::EOPNOTSUPP),
+            ]),
         ),
         asked(
             &[libc::SYS_personality],
@@ -218,6 +229,7 @@ mod tests {
         for unknown in [
             libc::SYS_clone3,
             libc::SYS_io_setup,
+            libc::SYS_landlock_create_ruleset,
             5_000,
             0x4000_0000,
             0x4000_0001,
@@ -250,6 +262,11 @@ mod tests {
                 answer(libc::SYS_ioctl, &[0, request | 1 << 32]),
                 Some(libc::EPERM)
             );
+        }
+        for request in RESERVES {
+            let cannot = Some(libc::EOPNOTSUPP);
+            assert_eq!(answer(libc::SYS_ioctl, &[0, request]), cannot);
+            assert_eq!(answer(libc::SYS_ioctl, &[0, request | 1 << 32]), cannot);
         }
         assert_eq!(answer(libc::SYS_ioctl, &[0, libc::TIOCGWINSZ]), None);
         for known in PERSONALITIES {

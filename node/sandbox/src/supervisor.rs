@@ -17,7 +17,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Gid, Mode, OFlags, Uid, fchown, open},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
+    thread::{set_capabilities, set_thread_res_uid},
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     disk::Look,
     gate,
     guard::Guard,
+    ids,
     limits::ID_COUNT,
     oci,
     rights::Rights,
@@ -41,6 +43,8 @@ pub(crate) struct Kit {
     pub(crate) guards: Guards,
     pub(crate) places: Places,
     pub(crate) tag: JobName,
+    /// The first id of the helper's block, if it has one.
+    pub(crate) first_id: Option<u32>,
 }
 
 /// The whole life of a supervisor. `helper` is its socket to the helper: it brings the job, and
@@ -88,7 +92,20 @@ struct Users {
 }
 
 impl Users {
-    fn make() -> io::Result<Self> {
+    fn make(owner: Option<u32>) -> io::Result<Self> {
+        let Some(owner) = owner else {
+            return Self::make_owned();
+        };
+        let rights = rustix::thread::capabilities(None)?;
+        set_thread_res_uid(Uid::ROOT, Uid::from_raw(owner), Uid::ROOT)?;
+        let made = set_capabilities(None, rights)
+            .map_err(io::Error::from)
+            .and_then(|()| Self::make_owned());
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+        made
+    }
+
+    fn make_owned() -> io::Result<Self> {
         let (end, leash) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let keeper = sys::fork_with(sys::NEW_USERS, &[end.as_fd()], || {
             // Returns when the supervisor lets go or dies.
@@ -135,7 +152,8 @@ fn because<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> String + '_ {
 
 impl Cell {
     fn make(kit: &Kit) -> Result<Self, String> {
-        let users = Users::make().map_err(because("make a user namespace"))?;
+        let owner = kit.first_id.map(|first| ids::owner(first, getpid()));
+        let users = Users::make(owner).map_err(because("make a user namespace"))?;
         let group = kit
             .places
             .make(&kit.tag)
@@ -290,9 +308,12 @@ impl Cell {
         }
     }
 
+    /// Kills every process of the job: by its first one, with which the kernel ends those of its
+    /// namespace, and by its groups, so that neither has to be there.
     fn kill(&self) {
         self.end();
         self.group.hurry();
+        self.group.kill();
     }
 
     fn end(&self) {
@@ -343,7 +364,8 @@ impl Cell {
 
     fn stop(&self, watch: &mut Watch, limit: Option<Limit>) {
         watch.killed = true;
-        watch.limit = limit;
+        // Asked first: what dies in a kill may be counted as having met a bound.
+        watch.limit = limit.or_else(|| self.group.ran_out());
         self.kill();
     }
 
@@ -363,9 +385,12 @@ impl Cell {
                 None => return Reply::Failed(format!("end the job: init left with {raw:#x}")),
             },
         };
-        let limit = watch.limit.or_else(|| self.group.ran_out());
-        // Nobody waits for the size of what was cancelled.
-        let limit = limit.or_else(|| (!watch.killed).then(|| guard.last(status))?);
+        let limit = if watch.killed {
+            // Nobody waits for the size of what was cancelled.
+            watch.limit
+        } else {
+            self.group.ran_out().or_else(|| guard.last(status))
+        };
         Reply::Exited(Exit {
             status,
             limit,
@@ -398,7 +423,7 @@ fn own_end(raw: i32) -> Option<i32> {
     libc::WIFSIGNALED(raw).then(|| libc::WTERMSIG(raw))
 }
 
-fn timespec(left: Duration) -> Timespec {
+pub(crate) fn timespec(left: Duration) -> Timespec {
     let secs = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
     // Rounded up by the kernel's own clock: never wakes before the time is up.
     Timespec {

@@ -367,6 +367,15 @@ pub(crate) fn landlock_restrict(rules: BorrowedFd<'_>) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) })
 }
 
+/// Whether two threads have one table of descriptors; no where the kernel cannot tell.
+pub(crate) fn same_files(one: Pid, other: Pid) -> bool {
+    /// `KCMP_FILES`.
+    const FILES: c_int = 2;
+    let (one, other) = (one.as_raw_nonzero().get(), other.as_raw_nonzero().get());
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) == 0 }
+}
+
 /// Leaves the session keyring that came from the node for a new one that is empty.
 pub(crate) fn own_keyring() -> io::Result<()> {
     /// `KEYCTL_JOIN_SESSION_KEYRING`.

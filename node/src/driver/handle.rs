@@ -175,7 +175,9 @@ impl Handle {
     ) -> Result<Reply, String> {
         let (store, marks) = (self.shared.home.store.clone(), self.shared.config.store);
         let stop = self.shared.tasks.stopping();
+        let shared = std::sync::Arc::clone(&self.shared);
         let work = move || {
+            let may_freeze = || !shared.keeping.is_waited_for();
             let mut tell = |reply| match reply {
                 // Progress is for the eye: what finds no room is left out.
                 Reply::Progress { .. } => {
@@ -184,7 +186,7 @@ impl Handle {
                 }
                 reply => said.blocking_send(reply).is_ok(),
             };
-            crate::keeping::answer(&store, &marks, &ask, &mut tell)
+            crate::keeping::answer_beside(&store, &marks, &ask, &may_freeze, &mut tell)
         };
         let answer = self.shared.tasks.blocking(work).await;
         answer.unwrap_or_else(|_| Err("the store's thread died".to_owned()))

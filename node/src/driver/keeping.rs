@@ -61,6 +61,11 @@ impl Keeping {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something waits for room: then a collection freezes nothing more.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Has the water marks looked at soon.
     pub(crate) fn look(&self) {
         self.look.notify_one();
@@ -166,12 +171,13 @@ pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
     // Whoever waits for room does not wait until something is frozen.
     let waiting = now.then(|| Waiting::new(shared));
     let _one = shared.keeping.collecting.lock().await;
-    drop(waiting);
     let keeping = Arc::clone(shared);
     let store = shared.home.store.clone();
     let marks = shared.config.store;
     let stop = shared.tasks.stopping();
     let work = move || -> Result<Option<caravan_store::Collected>, StoreError> {
+        // The store may be collected for a person just now, and that is waited for as well.
+        let _waiting = waiting;
         let disk = store.disk()?;
         // Another collection has made the room that was wanted.
         let made = before.is_some_and(|before| disk.free > before.free.saturating_add(FREED_LEAST));
@@ -190,7 +196,7 @@ pub(super) async fn make_room(shared: &Arc<Shared>, now: bool) {
         };
         let done = store.collect(&ask, &mut |stage, _, _| {
             let may = match stage {
-                Stage::Freezing => keeping.keeping.waiting.load(Ordering::Relaxed) == 0,
+                Stage::Freezing => !keeping.keeping.is_waited_for(),
                 _ => true,
             };
             may && !stop.is_cancelled()

@@ -98,7 +98,9 @@ pub(super) fn freeze(
             now_s: now_s(),
             ..Collect::default()
         };
-        froze.freed_bytes = collect(store, &ask, tell).map_err(words)?.freed_bytes;
+        froze.freed_bytes = collect(store, &ask, &|| true, tell)
+            .map_err(words)?
+            .freed_bytes;
     }
     Ok(froze)
 }

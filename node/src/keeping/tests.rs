@@ -318,3 +318,34 @@ fn what_is_no_tree_or_not_here_is_neither_frozen_nor_thawed() {
     }
     assert!(store.packs().expect("packs").is_empty());
 }
+
+#[test]
+fn a_collection_freezes_nothing_while_somebody_waits_for_room() {
+    for is_waited_for in [true, false] {
+        let (_dir, store) = new_store();
+        let tree = layer(&store, |upper| {
+            std::fs::write(upper.join("dear"), b"dear and idle\n".repeat(10_000)).expect("a file");
+        });
+        store.note_made(tree, 1, 3_600_000, "made").expect("note");
+        let all = StoreAsk::Collect {
+            to: Some(Amount::Bytes(0)),
+            dry_run: false,
+        };
+        let asked = std::cell::Cell::new(0);
+        let may_freeze = || {
+            asked.set(asked.get() + 1);
+            // It comes to wait when the collection is under way.
+            !is_waited_for || asked.get() == 1
+        };
+        let answer = answer_beside(&store, &Marks::default(), &all, &may_freeze, &mut |_| true);
+        let Ok(Reply::Store(told)) = answer else {
+            panic!("{answer:?}");
+        };
+        let StoreTold::Collected(done) = *told else {
+            panic!("{told:?}");
+        };
+        assert!(asked.get() > 0 && !done.stopped, "{done:?}");
+        assert_eq!(done.frozen, u64::from(!is_waited_for), "{done:?}");
+        assert!(store.layer(tree).expect("look").is_none(), "room is made");
+    }
+}

@@ -409,7 +409,8 @@ fn wrong_bytes(ground: &Ground) {
     let mirror = Server::start("127.0.0.1", b"archivE\n".to_vec(), true);
     let url = format!("http://127.0.0.1:{}/a.tar.gz", mirror.port);
     let builder = builder(ground, &[], &[], 1 << 30);
-    let action = fetching(ground, curl, "curl -s FILE", b"archive\n", &url);
+    let script = "for i in 1 2 3 4; do curl -s FILE; done";
+    let action = fetching(ground, curl, script, b"archive\n", &url);
     let log = ground.log(&build(ground, &builder, &action));
     assert!(!log.contains("archivE"), "{log}");
     for who in ["caravan: network: ", "caravan: "] {
@@ -418,6 +419,10 @@ fn wrong_bytes(ground: &Ground) {
         let line = lines.find(|line| line.starts_with(&words)).expect(&log);
         assert!(line.contains("wrong checksum"), "{log}");
     }
+    // However often it asks, nobody out there is asked for ever.
+    let asked = mirror.heard();
+    let gets = asked.iter().filter(|head| head.starts_with("GET"));
+    assert_eq!(gets.count(), 2, "{asked:?}");
 }
 
 fn traces(ground: &Ground) {

@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use graves::Graves;
 use layer::{Layer, is_name, name_of};
 use rustix::{
     fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Uid},
@@ -34,6 +35,7 @@ use crate::{
     temp::Workspace,
 };
 
+mod graves;
 mod layer;
 mod pour;
 mod room;
@@ -135,7 +137,7 @@ impl Caches {
         let shelf = &self.inner;
         let workspace = shelf.store.workspace()?;
         let name = name_of(domain, id);
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&shelf.store);
         let mut lent = shelf.lock();
         let cache = shelf.open_or_make(&lent, &name, (domain, id), &mut graves)?;
         let layers = shelf.layers(&cache)?;
@@ -163,7 +165,7 @@ impl Caches {
     /// Removes caches that nobody has, the least recently used first, until at most `bytes` are
     /// left, and says how many bytes went.
     pub fn shrink_to(&self, bytes: u64) -> Result<u64> {
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&self.inner.store);
         let lent = self.inner.lock();
         self.inner.evict(&lent, usize::MAX, bytes, &mut graves)
     }
@@ -222,7 +224,7 @@ impl LentCache {
             true => Err(format!("it has {} bytes and may have {most}", layer.bytes)),
             false => Ok((staged, layer)),
         });
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&shelf.store);
         let lent = shelf.lock();
         let cache = shelf.open(&self.loan.name)?;
         if shelf.layers(&cache)?.last() != self.layers.last() {
@@ -296,7 +298,7 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&self.shelf.store);
         let mut lent = self.shelf.lock();
         let count = lent.entry(self.name.clone()).or_default();
         *count = count.saturating_sub(1);
@@ -308,10 +310,6 @@ impl Drop for Loan {
         }
     }
 }
-
-/// Work directories with what was taken out of caches. Large ones take long to remove, so they go
-/// when nobody waits for the lock any more: made before it is taken, dropped after.
-type Graves = Vec<Workspace>;
 
 /// A cache as it is on disk.
 struct Found {
@@ -409,7 +407,7 @@ impl Shelf {
     }
 
     fn sweep(&self) -> Result<()> {
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&self.store);
         let _guard = self.lock();
         let top = self.top()?;
         for (name, _) in beneath::names(&top).doing(|| "list the caches of the store".to_owned())? {
@@ -422,11 +420,9 @@ impl Shelf {
     }
 
     fn bury(&self, at: &OwnedFd, name: &[u8], graves: &mut Graves) -> Result<()> {
-        let grave = self.store.workspace()?;
-        let to = grave.path().join("grave");
-        graves.push(grave);
         crate::crash::point();
-        rustix::fs::renameat(at, name, rustix::fs::CWD, to)
+        graves
+            .take(at.as_fd(), name)
             .doing(|| format!("take {} out of {CACHES}", String::from_utf8_lossy(name)))
     }
 
@@ -438,14 +434,22 @@ impl Shelf {
             let Some(name) = String::from_utf8(name).ok().filter(|name| is_name(name)) else {
                 continue;
             };
-            let cache = self.open(&name)?;
-            let used = rustix::fs::statat(&cache, ABOUT, AtFlags::SYMLINK_NOFOLLOW);
-            // One without its file was never lent to anybody.
-            let used = used.map_or((0, 0), |stat: Stat| (stat.st_mtime, stat.st_mtime_nsec));
-            let bytes = self.parsed(&cache)?.iter().map(|layer| layer.bytes).sum();
-            all.push(Found { name, used, bytes });
+            match self.look(name) {
+                Ok(found) => all.push(found),
+                // The others can be lent, counted and collected all the same.
+                Err(error) => tracing::warn!(%error, "a cache cannot be read; it is left alone"),
+            }
         }
         Ok(all)
+    }
+
+    fn look(&self, name: String) -> Result<Found> {
+        let cache = self.open(&name)?;
+        let used = rustix::fs::statat(&cache, ABOUT, AtFlags::SYMLINK_NOFOLLOW);
+        // One without its file was never lent to anybody.
+        let used = used.map_or((0, 0), |stat: Stat| (stat.st_mtime, stat.st_mtime_nsec));
+        let bytes = self.parsed(&cache)?.iter().map(|layer| layer.bytes).sum();
+        Ok(Found { name, used, bytes })
     }
 
     /// Removes caches that nobody has, least recently used first, down to so many and so much.

@@ -63,6 +63,8 @@ pub enum FindingKind {
     DamagedLayer,
     /// A pack's file is gone or its bytes have changed.
     DamagedPack,
+    /// A pack cannot be read just now. It stays: that says nothing about what it holds.
+    UnreadPack,
     /// An image of a stack is not what was written.
     DamagedImage,
     /// A cache cannot be read, or holds what none does.
@@ -82,7 +84,9 @@ impl Report {
 
     fn add_all(&mut self, (checked, findings): (u64, Vec<Finding>), heal: bool) {
         self.checked += checked;
-        self.forgotten += if heal { findings.len() as u64 } else { 0 };
+        let stays = |finding: &&Finding| finding.kind == FindingKind::UnreadPack;
+        let gone = findings.len() - findings.iter().filter(stays).count();
+        self.forgotten += if heal { gone as u64 } else { 0 };
         for Finding { kind, path, reason } in findings {
             self.add(kind, path, reason);
         }

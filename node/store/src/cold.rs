@@ -36,6 +36,8 @@ mod table;
 mod thaw;
 
 pub(crate) use check::check;
+#[cfg(test)]
+pub(crate) use files::remove_orphan;
 pub(crate) use files::{Open, going, recover, remove_files};
 pub use freeze::Frozen;
 pub(crate) use freeze::{Plan, freeze, plan, replace};

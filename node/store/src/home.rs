@@ -158,7 +158,13 @@ impl Home {
     /// Moves the directory `name` of the work directory into the trash, which takes no time, and says
     /// its name there.
     pub(crate) fn discard(&self, name: &str) -> std::io::Result<Vec<u8>> {
-        Trash::new(self.trash.as_fd(), &self.count).take(self.work.as_fd(), name.as_bytes())
+        self.discard_from(self.work.as_fd(), name.as_bytes())
+    }
+
+    /// The same for a directory that is somewhere else in the store. It makes nothing, so that a full
+    /// disk does not keep it from going.
+    pub(crate) fn discard_from(&self, at: BorrowedFd<'_>, name: &[u8]) -> std::io::Result<Vec<u8>> {
+        Trash::new(self.trash.as_fd(), &self.count).take(at, name)
     }
 
     /// Moves a directory of the trash back, as `name` in the work directory.

@@ -36,6 +36,7 @@ mod property;
 mod scale;
 mod spares;
 mod stacks;
+mod trouble;
 
 fn new_store() -> (TempDir, Store) {
     let dir = TempDir::new().expect("a temporary directory");

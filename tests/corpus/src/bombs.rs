@@ -19,7 +19,7 @@ use crate::{
     attempt::Verdict,
     ground::Ground,
     host::Host,
-    places::{ID_BASE, IDS, Place, launcher, output, spec},
+    places::{ID_BASE, IDS, Place, output, spec},
     raw::{self, Arg},
 };
 
@@ -37,6 +37,10 @@ const DISK_FILES: usize = 64;
 const SMALL_FILES: usize = 4_000;
 const DEPTH: usize = 2_500;
 const LOG_LINES: usize = 200_000;
+/// Processes that hold files and sockets, and how many each.
+const HOLDERS: usize = 24;
+const HELD_FILES: usize = 19_000;
+const HELD_SOCKETS: usize = 50;
 /// How long a bomb that has all it wanted waits to be found.
 const HOLD: Duration = Duration::from_millis(600);
 
@@ -71,6 +75,8 @@ pub const BOMBS: &[Bomb] = &[
     bomb("bomb.memory", "take memory", Some(Defence::MemoryLimit), |l| l.memory_bytes = 48 << 20, &[Limit::Memory]),
     bomb("bomb.memory-file", "take memory as a file that has no name", Some(Defence::MemoryLimit), |l| l.memory_bytes = 48 << 20, &[Limit::Memory]),
     bomb("bomb.memory-processes", "take memory in many processes, little in each", Some(Defence::MemoryLimit), |l| l.memory_bytes = 48 << 20, &[Limit::Memory]),
+    bomb("bomb.sockets", "take memory as what lies unread in sockets", Some(Defence::MemoryLimit), |l| l.memory_bytes = 48 << 20, &[Limit::Memory]),
+    bomb("bomb.descriptors", "open files in many processes", Some(Defence::MemoryLimit), |l| (l.memory_bytes, l.nofile) = (48 << 20, 1 << 20), &[Limit::Memory]),
     bomb("bomb.processes", "fork", Some(Defence::ProcessCountLimit), |l| l.pids = 64, &[Limit::Pids]),
     bomb("bomb.threads", "start threads", Some(Defence::ProcessCountLimit), |l| l.pids = 64, &[Limit::Pids]),
     bomb("bomb.processor", "compute", Some(Defence::ProcessorLimit), |l| l.cpu_ms = Some(300), &[Limit::Cpu]),
@@ -93,10 +99,12 @@ pub fn is_limit(defence: Defence) -> bool {
 /// What stopped it short of all.
 pub fn throw(name: &str, _: &Ground) -> io::Result<()> {
     match name {
-        "bomb.memory" => take_memory(MEGABYTES),
+        "bomb.memory" => drop(take_memory(MEGABYTES)),
         "bomb.memory-file" => memory_file()?,
-        "bomb.memory-processes" => each_in_a_process(24, || take_memory(MEGABYTES / 24))?,
-        "bomb.processes" => each_in_a_process(PROCESSES, || {})?,
+        "bomb.memory-processes" => each_in_a_process(HOLDERS, || take_memory(MEGABYTES / HOLDERS))?,
+        "bomb.sockets" => each_in_a_process(HOLDERS, sockets)?,
+        "bomb.descriptors" => each_in_a_process(HOLDERS, descriptors)?,
+        "bomb.processes" => each_in_a_process(PROCESSES, || true)?,
         "bomb.threads" => threads()?,
         "bomb.processor" => compute(),
         "bomb.time" => thread::sleep(Duration::from_millis(1_500)),
@@ -116,11 +124,12 @@ pub fn throw(name: &str, _: &Ground) -> io::Result<()> {
     Ok(())
 }
 
-fn take_memory(megabytes: usize) {
+fn take_memory(megabytes: usize) -> bool {
     let mut kept = Vec::new();
     for _ in 0..megabytes {
         kept.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
+    kept.len() == megabytes
 }
 
 fn memory_file() -> io::Result<()> {
@@ -131,7 +140,8 @@ fn memory_file() -> io::Result<()> {
 }
 
 /// Processes that wait until the first of them ends.
-fn each_in_a_process(count: usize, what: impl Fn()) -> io::Result<()> {
+/// If one of them gets less than all, nobody does.
+fn each_in_a_process(count: usize, what: impl Fn() -> bool) -> io::Result<()> {
     let (read, write) = rustix::pipe::pipe()?;
     for _ in 0..count {
         if raw::fork()?.is_none() {
@@ -140,8 +150,8 @@ fn each_in_a_process(count: usize, what: impl Fn()) -> io::Result<()> {
                 libc::SYS_prctl,
                 &mut [Arg::N(1), Arg::N(libc::SIGKILL.into())],
             );
-            what();
-            let _ = rustix::io::write(&write, b"x");
+            let word = if what() { b"x" } else { b"-" };
+            let _ = rustix::io::write(&write, word);
             loop {
                 let _ = raw::call(libc::SYS_pause, &mut []);
             }
@@ -153,8 +163,42 @@ fn each_in_a_process(count: usize, what: impl Fn()) -> io::Result<()> {
     let mut one = [0];
     for _ in 0..count {
         file.read_exact(&mut one)?;
+        if one == *b"-" {
+            return Err(io::Error::other("one of the processes got less"));
+        }
     }
     Ok(())
+}
+
+/// Fills sockets that nobody reads.
+fn sockets() -> bool {
+    let piece = [1; 16 << 10];
+    let fill = || {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().ok()?;
+        ours.set_nonblocking(true).ok()?;
+        while (&ours).write(&piece).is_ok() {}
+        Some((ours, theirs))
+    };
+    held((0..HELD_SOCKETS).map_while(|_| fill()), HELD_SOCKETS)
+}
+
+fn descriptors() -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    let open = (0..HELD_FILES).map_while(|_| File::open("/dev/null").ok());
+    setrlimit(Resource::Nofile, raised).is_ok() && held(open, HELD_FILES)
+}
+
+/// Whether there are so many; they stay open until the process ends.
+fn held<T>(all: impl Iterator<Item = T>, wanted: usize) -> bool {
+    let all: Vec<T> = all.collect();
+    let has_all = all.len() == wanted;
+    std::mem::forget(all);
+    has_all
 }
 
 fn threads() -> io::Result<()> {
@@ -240,12 +284,10 @@ pub fn run(host: &Host, place: Place) -> Result<Vec<(String, Verdict)>, Failure>
     let Some(without) = place.left_out() else {
         return Ok(Vec::new());
     };
-    let launcher = launcher(without)?;
+    let launcher = Launcher::spawn_without(without)?;
     let mut found = Vec::new();
     for bomb in BOMBS {
         let wanted = match place {
-            // What a limit stops must get through with this one alone: the others come with it.
-            Place::Only(Defence::PidNamespace) => true,
             Place::Only(only) | Place::Without(only) => bomb.defence == Some(only),
             _ => true,
         };

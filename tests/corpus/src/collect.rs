@@ -18,7 +18,7 @@ use caravan_protocol::{
     ids::TreeId,
     tree::{Entry, Kind},
 };
-use caravan_sandbox::{Defences, Launcher, Root, Sandbox as _, Spec, Status};
+use caravan_sandbox::{Launcher, Root, Sandbox as _, Spec, Status};
 use caravan_store::Store;
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     attempt::Verdict,
     host::STORE,
     leavings::{LEAVINGS, Leaving},
-    places::{ID_BASE, Place, launcher, output},
+    places::{ID_BASE, Place, output},
     raw::{self, Arg},
 };
 
@@ -71,7 +71,7 @@ struct Field {
 
 impl Field {
     fn new() -> Result<Self, Failure> {
-        let launcher = launcher(Defences::NONE)?;
+        let launcher = Launcher::spawn()?;
         let store = Store::open(&Path::new(STORE).join("kept"))?;
         let workspace = store.workspace()?;
         let upper = workspace.upper();

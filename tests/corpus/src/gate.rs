@@ -14,7 +14,7 @@ use std::{
 };
 
 use caravan_egress::{Config, Egress, Policy};
-use caravan_sandbox::{Defences, GATE_PORT, Network, Sandbox as _};
+use caravan_sandbox::{GATE_PORT, Launcher, Network, Sandbox as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     attempt::{Verdict, errno_name},
     ground::Ground,
     host::Host,
-    places::{ID_BASE, Place, launcher, output, spec, verdicts},
+    places::{ID_BASE, Place, output, spec, verdicts},
 };
 
 /// How long an answer may take.
@@ -147,7 +147,7 @@ pub fn run(host: &Host, place: Place) -> Result<Vec<(String, Verdict)>, Failure>
 }
 
 fn at_a_gate(host: &Host, argv: &[&str]) -> Result<Vec<(String, Verdict)>, Failure> {
-    let launcher = launcher(Defences::NONE)?;
+    let launcher = Launcher::spawn()?;
     let config = Config {
         allow: vec![format!("*:{}", host.ground.get("port"))],
         defaults: false,

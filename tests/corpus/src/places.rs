@@ -14,8 +14,6 @@ use caravan_sandbox::{Bind, Defence, Defences, Launcher, Root, Running, Sandbox 
 use crate::{
     Failure,
     attempt::Verdict,
-    bombs,
-    ground::namespace,
     host::{FILES, Host, STORE},
 };
 
@@ -36,7 +34,7 @@ pub enum Place {
     Ours,
     /// Our sandbox with no defence at all.
     Bare,
-    /// With this defence alone; a limit together with the namespace of processes.
+    /// With this defence alone.
     Only(Defence),
     /// With all but this one.
     Without(Defence),
@@ -94,17 +92,6 @@ impl Place {
         match self {
             Self::Ours => Some(Defences::NONE),
             Self::Bare => Some(Defences::all()),
-            // A limit ends a job by ending its first process, which takes the others along only where
-            // they have a namespace of their own.
-            Self::Only(defence) if bombs::is_limit(defence) => {
-                let others = Defences::all_but(defence);
-                Some(
-                    others
-                        .iter()
-                        .filter(|other| *other != Defence::PidNamespace)
-                        .collect(),
-                )
-            }
             Self::Only(defence) => Some(Defences::all_but(defence)),
             Self::Without(defence) => Some(Defences::only(defence)),
             Self::Chroot | Self::Runc | Self::RuncHost | Self::Bubblewrap => None,
@@ -171,16 +158,6 @@ pub fn verdicts(text: &str) -> Vec<(String, Verdict)> {
         .collect()
 }
 
-/// A launcher whose control groups are named after this pretend host: others have the same process
-/// numbers, and all share the machine's groups.
-pub(crate) fn launcher(without: Defences) -> Result<Launcher, Failure> {
-    let launcher = Launcher::spawn_without(without)?;
-    let space = namespace("self", "pid");
-    let number: String = space.chars().filter(char::is_ascii_digit).collect();
-    launcher.clean(&format!("corpus-{number}").parse()?)?;
-    Ok(launcher)
-}
-
 /// A job's specification over the base, with directories of its own.
 pub(crate) fn spec(job: &str, argv: &[&str], id_base: u32) -> Result<Spec, Failure> {
     let store = Path::new(STORE);
@@ -225,7 +202,7 @@ pub(crate) fn output(running: &mut Running) -> Result<fs::File, Failure> {
 }
 
 fn ours(without: Defences, neighbour: &[&str], attack: &[&str]) -> Result<String, Failure> {
-    let launcher = launcher(without)?;
+    let launcher = Launcher::spawn_without(without)?;
     let mut other = launcher.start(&spec("neighbour", neighbour, ID_BASE + IDS)?)?;
     let mut said = output(&mut other)?;
     await_word(&mut said)?;

@@ -79,14 +79,9 @@ pub fn entries() -> Vec<Entry> {
         .collect()
 }
 
-/// The attempts that get through with no defence (limits: with no other than the namespace of
-/// processes, by which they end a job), and that this one alone stops.
+/// The attempts that get through with no defence, and that this one alone stops.
 pub fn stopped_alone(table: &Table, defence: Defence) -> Vec<&str> {
-    let base = match bombs::is_limit(defence) {
-        true => Place::Only(Defence::PidNamespace),
-        false => Place::Bare,
-    };
-    let through = table.through(base);
+    let through = table.through(Place::Bare);
     let only = |id: &&str| {
         matches!(
             table.verdict(Place::Only(defence), id),

@@ -104,13 +104,12 @@ fn each_defence_alone_stops_an_attempt_that_succeeds_without_any() {
     let all = Defence::ALL.iter().copied().filter(can);
     let (bounds, walls): (Vec<Defence>, Vec<Defence>) =
         all.partition(|defence| caravan_corpus::bombs::is_limit(*defence));
-    let with = |base: Place, defences: Vec<Defence>| {
+    let alone = |defences: Vec<Defence>| {
         let only = defences.into_iter().map(Place::Only);
-        [base].into_iter().chain(only).collect::<Vec<_>>()
+        [Place::Bare].into_iter().chain(only).collect::<Vec<_>>()
     };
-    let mut table = driver::run(driver(), "attempts", &with(Place::Bare, walls)).unwrap();
-    let base = Place::Only(Defence::PidNamespace);
-    table.join(driver::run(driver(), "bombs", &with(base, bounds)).unwrap());
+    let mut table = driver::run(driver(), "attempts", &alone(walls)).unwrap();
+    table.join(driver::run(driver(), "bombs", &alone(bounds)).unwrap());
     println!("{}", report::defences(&table));
     for defence in Defence::ALL.iter().filter(|defence| can(defence)) {
         let stopped = report::stopped_alone(&table, *defence);

@@ -78,6 +78,24 @@ pub const fn kind(address: IpAddr) -> Kind {
     }
 }
 
+/// The address of IPv4 that a network without IPv4 reaches by this one (NAT64).
+#[must_use]
+pub const fn behind(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => match address.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(joined(high, low)),
+            _ => None,
+        },
+    }
+}
+
+const fn joined(high: u16, low: u16) -> Ipv4Addr {
+    let [a, b] = high.to_be_bytes();
+    let [c, d] = low.to_be_bytes();
+    Ipv4Addr::new(a, b, c, d)
+}
+
 const fn kind_v4(address: Ipv4Addr) -> Kind {
     match address.octets() {
         [169, 254, 169, 254]
@@ -105,15 +123,11 @@ const fn kind_v6(address: Ipv6Addr) -> Kind {
     match parts {
         [0, 0, 0, 0, 0, 0, 0, 0] => Kind::Unspecified,
         [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Loopback,
-        // How a network without IPv4 reaches it: what matters is who is behind.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            let [a, b] = high.to_be_bytes();
-            let [c, d] = low.to_be_bytes();
-            match kind_v4(Ipv4Addr::new(a, b, c, d)) {
-                Kind::Public => Kind::Public,
-                _ => Kind::Embedding,
-            }
-        }
+        // What matters is who is behind.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => match kind_v4(joined(high, low)) {
+            Kind::Public => Kind::Public,
+            _ => Kind::Embedding,
+        },
         [0, ..] | [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => Kind::Embedding,
         [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Kind::Metadata,
         [0xfc00..=0xfdff, ..] => Kind::Private,

@@ -11,10 +11,19 @@ use crate::limits::{APT_BYTES_MAX, APT_FILES_MAX};
 /// Where apt keeps its configuration.
 pub const DIR: &str = "/etc/apt";
 
+/// A host of package sources.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mirror {
+    /// Which one, at which port.
+    pub target: Target,
+    /// Whether apt asks it over https.
+    pub is_tls: bool,
+}
+
 /// The hosts in the text of `sources.list` or of a deb822 `.sources` file. What is commented out or
 /// not enabled is left out, and so is what is not fetched over http or https.
 #[must_use]
-pub fn hosts_in(text: &str) -> Vec<Target> {
+pub fn hosts_in(text: &str) -> Vec<Mirror> {
     let mut found = Vec::new();
     for stanza in text.split("\n\n") {
         let lines = || stanza.lines().map(str::trim);
@@ -34,20 +43,22 @@ pub fn hosts_in(text: &str) -> Vec<Target> {
     found
 }
 
-fn host_of(word: &str) -> Option<Target> {
+fn host_of(word: &str) -> Option<Mirror> {
     let word = word.strip_prefix("mirror+").unwrap_or(word);
-    let (rest, port) = match word.strip_prefix("https://") {
-        Some(rest) => (rest, 443),
-        None => (word.strip_prefix("http://")?, 80),
+    let (rest, is_tls) = match word.strip_prefix("https://") {
+        Some(rest) => (rest, true),
+        None => (word.strip_prefix("http://")?, false),
     };
+    let port = if is_tls { 443 } else { 80 };
     let authority = rest.split('/').next()?;
     let host = authority.rsplit('@').next()?;
-    Target::parse(host, Some(port)).ok()
+    let target = Target::parse(host, Some(port)).ok()?;
+    Some(Mirror { target, is_tls })
 }
 
 /// The hosts that the configuration in `dir` names; none where it cannot be read.
 #[must_use]
-pub fn hosts(dir: &Path) -> Vec<Target> {
+pub fn hosts(dir: &Path) -> Vec<Mirror> {
     let listed = std::fs::read_dir(dir.join("sources.list.d"));
     let listed = listed.into_iter().flatten().flatten();
     let more = listed.map(|entry| entry.path()).filter(|path| {

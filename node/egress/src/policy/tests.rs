@@ -287,6 +287,63 @@ fn a_private_name_opens_its_own_network_and_never_metadata_or_our_ports() {
 }
 
 #[test]
+fn a_denied_address_is_denied_behind_every_name() {
+    let deny = ["1.1.1.1", "[2606:4700::1]:8443", "10.1.2.3"];
+    let policy = policy(&["*", "*:8443"], &deny, &["mirror.lan"]).unwrap();
+    let judged = |name: &str, address: &str| {
+        let target = target(name);
+        let leave = policy.admit(&target).unwrap();
+        match policy.admit_address(&target, leave, address.parse().unwrap(), false) {
+            Ok(()) => "ok".to_owned(),
+            Err(Refusal::Denied { rule, .. }) => rule,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    for (name, address, wanted) in [
+        ("a.test", "1.1.1.1", "1.1.1.1"),
+        ("a.test:8443", "1.1.1.1", "1.1.1.1"),
+        ("mirror.lan", "1.1.1.1", "1.1.1.1"),
+        ("mirror.lan", "10.1.2.3", "10.1.2.3"),
+        ("mirror.lan", "10.1.2.4", "ok"),
+        ("a.test", "1.1.1.2", "ok"),
+        // The same machine, as a network without IPv4 sees it.
+        ("a.test", "64:ff9b::1.1.1.1", "1.1.1.1"),
+        ("a.test", "64:ff9b::1.1.1.2", "ok"),
+        ("a.test", "2606:4700::1", "ok"),
+        ("a.test:8443", "2606:4700::1", "[2606:4700::1]:8443"),
+    ] {
+        assert_eq!(judged(name, address), wanted, "{name} {address}");
+    }
+}
+
+#[test]
+fn only_a_package_source_over_https_is_a_tunnel_unless_a_rule_lists_it() {
+    let packages = apt::hosts_in(
+        "deb http://clear.lan:3142/debian x main\n\
+         deb https://tls.lan:8443/debian x main\n\
+         deb http://both.lan:9/debian x main\ndeb https://both.lan:9/debian x main\n\
+         deb http://listed.lan:3142/debian x main\n",
+    );
+    let config = Config {
+        private: vec!["listed.lan:3142".to_owned()],
+        ..Config::default()
+    };
+    let policy = Policy::new(&config, packages, []).unwrap();
+    for (text, tunnel) in [
+        ("clear.lan:3142", false),
+        ("tls.lan:8443", true),
+        ("both.lan:9", true),
+        ("listed.lan:3142", true),
+    ] {
+        assert_eq!(
+            policy.admit(&target(text)).unwrap().tunnel,
+            tunnel,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn package_sources_of_the_host_are_admitted_at_their_port_unless_told_otherwise() {
     let packages = apt::hosts_in("deb http://mirror.lan:3142/debian bookworm main\n");
     let mut config = Config::default();
@@ -314,7 +371,7 @@ fn hosts_of_apt_are_found_in_both_of_its_formats() {
     let shown = |text: &str| -> Vec<String> {
         apt::hosts_in(text)
             .iter()
-            .map(ToString::to_string)
+            .map(|mirror| mirror.target.to_string())
             .collect()
     };
     assert_eq!(shown(list), ["a.test:443", "b.test:8080", "c.test:80"]);

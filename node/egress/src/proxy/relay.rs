@@ -45,6 +45,14 @@ impl Budget {
         taken.is_ok() && !self.is_spent()
     }
 
+    /// The same for what is answered in words if it does not fit.
+    pub(crate) fn charge(&self, count: u64) -> Result<(), Fault> {
+        match self.take(count) {
+            true => Ok(()),
+            false => Err(Fault::Spent(self.whole)),
+        }
+    }
+
     pub(crate) fn is_spent(&self) -> bool {
         self.spent.is_cancelled()
     }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use caravan_egress::{Bring, Egress, Offered, Source, Times};
+use caravan_egress::{Bring, Config, Egress, Note, Offered, Source, Times};
 
 use crate::support::Ground;
 
@@ -50,6 +50,10 @@ struct Declared {
 
 /// One file of these bytes is declared; the source has those.
 fn declared(bytes: &[u8], has: Result<Vec<u8>, String>) -> Declared {
+    declared_under(&Ground::config(), bytes, has)
+}
+
+fn declared_under(config: &Config, bytes: &[u8], has: Result<Vec<u8>, String>) -> Declared {
     let checksums = sums(bytes);
     let path = format!("/{}", checksums[0].cache_path());
     let urls = vec![
@@ -63,7 +67,7 @@ fn declared(bytes: &[u8], has: Result<Vec<u8>, String>) -> Declared {
     let source: Arc<dyn Source> = shelf.clone();
     let offered = vec![Offered { checksums, urls }];
     let ground = Ground::start(
-        &Ground::config(),
+        config,
         [],
         Times::default(),
         None,
@@ -142,13 +146,13 @@ fn nothing_but_declared_files_is_served() {
 #[test]
 fn wrong_bytes_are_never_served_not_even_the_first() {
     let test = declared(b"archive", Ok(b"archivE".to_vec()));
-    for _ in 0..2 {
+    for _ in 0..4 {
         let answer = test.ground.ask(&origin(&test.path));
         assert!(answer.starts_with("HTTP/1.1 502 caravan: "), "{answer}");
         assert!(answer.contains("wrong checksum: want sha256="), "{answer}");
         assert!(!answer.contains("archivE"), "{answer}");
     }
-    // It is asked for anew: the next bytes may be the right ones.
+    // It is asked for anew once: the next bytes may be the right ones.
     assert_eq!(test.shelf.asked.load(Ordering::Relaxed), 2);
 }
 
@@ -163,6 +167,73 @@ fn a_file_that_cannot_be_had_says_why() {
         "{answer}"
     );
     assert_eq!(test.ground.notes().len(), 1);
+    // One more try, and then it is known.
+    for _ in 0..3 {
+        test.ground.ask(&origin(&test.path));
+    }
+    assert_eq!(test.shelf.asked.load(Ordering::Relaxed), 2);
+    let answer = test.ground.ask(&origin(&test.path));
+    assert!(
+        answer.contains("every mirror is down; it was tried 2 times and is not tried again"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn declared_files_cost_their_bytes_and_every_request_its_knock() {
+    let bytes = vec![b'x'; 50_000];
+    let config = |bytes| Config {
+        bytes,
+        ..Ground::config()
+    };
+    let well = |test: &Declared, request: &str| {
+        let answer = test.ground.ask_bytes(request);
+        answer.starts_with(b"HTTP/1.1 200 OK")
+    };
+    // Brought once: a look costs the file, another look nothing but its connection.
+    let test = declared_under(&config(200_000), &bytes, Ok(bytes.clone()));
+    let look = origin(&test.path).replace("GET", "HEAD");
+    assert!(well(&test, &look) && well(&test, &look));
+    assert!(well(&test, &origin(&test.path)));
+    assert_eq!(test.ground.end(), 3 * 4096 + 2 * 50_000);
+    // More than it may: not served, and told.
+    let test = declared_under(&config(120_000), &bytes, Ok(bytes.clone()));
+    assert!(well(&test, &origin(&test.path)));
+    assert!(well(&test, &origin(&test.path)));
+    let answer = test.ground.ask(&origin(&test.path));
+    let words = "the job has moved the 120000 bytes";
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains(words),
+        "{answer}"
+    );
+    assert!(matches!(test.ground.all_notes()[..], [Note::Spent(_)]));
+    // What was brought in vain was brought too; and so is knocking.
+    let test = declared_under(&config(70_000), b"archive", Ok(bytes));
+    for _ in 0..8 {
+        assert!(!well(&test, &origin(&test.path)));
+    }
+    let spent = |note: &Note| matches!(note, Note::Spent(_));
+    assert_eq!(
+        test.ground
+            .all_notes()
+            .iter()
+            .filter(|note| spent(note))
+            .count(),
+        1
+    );
+    let test = declared_under(&config(20_000), b"archive", Err("down".to_owned()));
+    for _ in 0..8 {
+        test.ground.ask(&origin("/none"));
+    }
+    assert_eq!(
+        test.ground
+            .all_notes()
+            .iter()
+            .filter(|note| spent(note))
+            .count(),
+        1
+    );
+    assert_eq!(test.shelf.asked.load(Ordering::Relaxed), 0);
 }
 
 #[test]

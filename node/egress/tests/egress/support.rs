@@ -9,7 +9,7 @@ use std::{
 };
 
 use caravan_egress::{
-    Config, Egress, Note, Policy, Resolve, Resolved, Session, Tell, Times, Upstream,
+    Config, Egress, Note, Policy, Resolve, Resolved, Session, Tell, Times, Upstream, policy::apt,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +111,15 @@ impl Ground {
         )
     }
 
+    /// What this text of apt's sources names is listed, beside the defaults.
+    pub(crate) fn of_apt(sources: &str) -> Self {
+        let config = Config::default();
+        let policy = Policy::new(&config, apt::hosts_in(sources), []).unwrap();
+        let (bytes, times) = (config.bytes, Times::default());
+        let egress = |names| Egress::with(policy, bytes, None, names, times);
+        Self::run(egress, Egress::host)
+    }
+
     pub(crate) fn start(
         config: &Config,
         own: impl IntoIterator<Item = u16>,
@@ -118,10 +127,18 @@ impl Ground {
         upstream: Option<Upstream>,
         session: impl FnOnce(&Egress, Tell) -> Session,
     ) -> Self {
-        let names: Arc<Names> = Arc::default();
         let policy = Policy::new(config, Vec::new(), own).unwrap();
-        let resolver: Arc<dyn Resolve> = Arc::<Names>::clone(&names);
-        let egress = Egress::with(policy, config.bytes, upstream, resolver, times);
+        let bytes = config.bytes;
+        let egress = |names| Egress::with(policy, bytes, upstream, names, times);
+        Self::run(egress, session)
+    }
+
+    fn run(
+        egress: impl FnOnce(Arc<dyn Resolve>) -> Egress,
+        session: impl FnOnce(&Egress, Tell) -> Session,
+    ) -> Self {
+        let names: Arc<Names> = Arc::default();
+        let egress = egress(Arc::<Names>::clone(&names));
         let notes: Arc<Mutex<Vec<Note>>> = Arc::default();
         let told = Arc::clone(&notes);
         let session = session(

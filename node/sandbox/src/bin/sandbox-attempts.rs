@@ -5,7 +5,8 @@
 //! `connect PORT` tries the loopback interface, `say PORT` says hello there and prints the answer,
 //! `threads` starts one, `escape PATH` leaves a `chroot` and looks for a file, `keyring` names its
 //! session's keyring, `x86` makes a call as 32-bit programs do, `sync` asks for the host's
-//! memory on the disk, `storm` is a tree of processes that do not want to end, `abstract NAME`,
+//! memory on the disk, `storm` is a tree of processes that do not want to end, `watches` opens all watchers of
+//! files that it may, as several users, and keeps them, `abstract NAME`,
 //! `signal PID` and `whiteout` say whether a socket, a process, a mark of an overlay can be had. `as USER PROGRAM` becomes another
 //! user's program, `without seccomp PROGRAM` (or `fsopen`) one for which the kernel has no such call.
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         (Some("x86"), _) => println!("{}", x86()),
         (Some("sync"), _) => println!("{}", errno_of(libc::SYS_sync, &[0; 5])),
         (Some("storm"), _) => storm(),
+        (Some("watches"), _) => watches(),
         (Some("abstract"), Some(name)) => println!("{}", meets(&name)),
         (Some("signal"), Some(pid)) => println!("{}", signals(&pid)),
         (Some("whiteout"), _) => println!("{}", whiteout()),
@@ -50,6 +52,25 @@ fn main() -> ExitCode {
         _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
+}
+
+/// Says how many there were, and does not end.
+fn watches() {
+    let mut opened = 0_u32;
+    for user in 0..8 {
+        // SAFETY: plain calls without pointers; the descriptors stay open.
+        unsafe {
+            libc::seteuid(user);
+            while libc::inotify_init1(libc::IN_CLOEXEC) >= 0 {
+                opened += 1;
+            }
+            libc::seteuid(0);
+        }
+    }
+    println!("{opened}");
+    loop {
+        std::thread::park();
+    }
 }
 
 /// An argument of a system call.
@@ -111,6 +132,7 @@ const ATTEMPTS: &[(&str, c_long, &[Arg])] = &[
     ("seqpacket", libc::SYS_socket, &[N(libc::AF_INET as c_long), N(libc::SOCK_SEQPACKET as c_long)]),
     ("mptcp6", libc::SYS_socket, &[N(libc::AF_INET6 as c_long), N(libc::SOCK_STREAM as c_long), N(262)]),
     ("io_setup", libc::SYS_io_setup, &[N(1)]),
+    ("landlock", libc::SYS_landlock_create_ruleset, &[N(0), N(0), N(1)]),
     ("unknown", 5_000, &[]),
 ];
 

@@ -17,7 +17,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, XattrFlags, fallocate, fsetxattr},
+    fs::{
+        CWD, FallocateFlags, FileType, Mode, OFlags, XattrFlags, fallocate, fsetxattr, mknodat,
+        open,
+    },
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
 
@@ -53,6 +56,13 @@ fn go(what: &str, count: u64) -> io::Result<()> {
         "one" => one(),
         "hole" => hole(count),
         "fallocate" => reserve(),
+        "fallocate-ioctl" => reserve_by_request(),
+        "deleted-private" => in_later_thread(deleted),
+        "map-private" => in_later_thread(|| map(true)),
+        "deleted-relay" => relay(),
+        "map-behind" => map_behind(),
+        "pipes" => pipes(),
+        "dirs-removed" => dirs_removed(),
         "xattrs" => xattrs(),
         "moving" => moving(),
         _ => Err(io::ErrorKind::InvalidInput.into()),
@@ -165,6 +175,109 @@ fn reserve() -> io::Result<()> {
             n * (4 << 20),
             4 << 20,
         )?)
+    })
+}
+
+/// The same by a request to the file, in every form; says what each got.
+fn reserve_by_request() -> io::Result<()> {
+    /// `FS_IOC_RESVSP`, `FS_IOC_RESVSP64`, `FS_IOC_ZERO_RANGE`.
+    const REQUESTS: [u64; 3] = [0x4030_5828, 0x4030_582a, 0x4030_5839];
+    let file = File::create(path(0))?;
+    for request in REQUESTS {
+        // `struct space_resv`: from the start of the file, so many bytes.
+        let mut space = [0_u64; 6];
+        space[2] = 4 << 20;
+        // SAFETY: the kernel reads a struct of 48 bytes, which is live.
+        let got = unsafe { libc::ioctl(file.as_raw_fd(), request as _, space.as_ptr()) };
+        let errno = io::Error::last_os_error().raw_os_error();
+        println!(
+            "{request:#x} {}",
+            if got == 0 { 0 } else { errno.unwrap_or(0) }
+        );
+    }
+    Ok(())
+}
+
+/// Does it with a table of descriptors that only one thread has, and ends the first.
+fn in_later_thread(what: fn() -> io::Result<()>) -> io::Result<()> {
+    std::thread::spawn(move || {
+        // SAFETY: no pointers; this thread uses no descriptor of others afterwards.
+        if unsafe { libc::unshare(libc::CLONE_FILES) } == 0 {
+            let _ = what();
+        }
+    });
+    // SAFETY: ends the first thread only; the other uses nothing of its stack.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    Ok(())
+}
+
+/// Files that go from process to process, none of which lives for long.
+fn relay() -> io::Result<()> {
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } != 0 {
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut kept = Vec::new();
+    each(|n| {
+        if n < 160 {
+            let mut file = File::create(path(n))?;
+            fs::remove_file(path(n))?;
+            file.write_all(&vec![1; CHUNK])?;
+            kept.push(file);
+        }
+        // SAFETY: this process has one thread, and the parent ends at once.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(()),
+            // SAFETY: nothing is left to do here.
+            _ => unsafe { libc::_exit(0) },
+        }
+    })
+}
+
+/// Files that are only mapped, behind one whose path is longer than any reader would think.
+fn map_behind() -> io::Result<()> {
+    /// Below everything else.
+    const LOW: usize = 0x1000_0000;
+    std::env::set_current_dir(DIR)?;
+    let name = "long".repeat(60);
+    for _ in 0..100 {
+        fs::create_dir(&name)?;
+        std::env::set_current_dir(&name)?;
+    }
+    fs::write("file", [1; 4096])?;
+    let file = File::open("file")?;
+    let (flags, fd) = (
+        libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
+        file.as_raw_fd(),
+    );
+    // SAFETY: nothing is mapped there, or this fails; never unmapped and never read.
+    let at = unsafe { libc::mmap(LOW as *mut _, 4096, libc::PROT_READ, flags, fd, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    map(true)
+}
+
+/// Named pipes without a name.
+fn pipes() -> io::Result<()> {
+    let mut kept = Vec::new();
+    each(|n| {
+        mknodat(CWD, path(n), FileType::Fifo, Mode::RWXU, 0)?;
+        kept.push(open(path(n), OFlags::PATH, Mode::empty())?);
+        fs::remove_file(path(n))
+    })
+}
+
+/// Directories without a name.
+fn dirs_removed() -> io::Result<()> {
+    let mut kept = Vec::new();
+    each(|n| {
+        fs::create_dir(path(n))?;
+        kept.push(File::open(path(n))?);
+        fs::remove_dir(path(n))
     })
 }
 

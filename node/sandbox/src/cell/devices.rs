@@ -44,10 +44,12 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// What of `/proc` tells about the host, its disks, its start, or what its other users do now. Most
-/// kernels have a part of them.
-const HIDDEN: [&str; 17] = [
+/// What of `/proc` tells about the host, its disks, its start, its kernel's memory, or what its other
+/// users do now. Most kernels have a part of them. What builds ask for (`cpuinfo`, `meminfo`, `stat`,
+/// `vmstat`, `loadavg`, `filesystems`, `cgroups`) stays.
+const HIDDEN: [&str; 28] = [
     "acpi",
+    "allocinfo",
     "asound",
     "cmdline",
     "diskstats",
@@ -55,15 +57,25 @@ const HIDDEN: [&str; 17] = [
     "kcore",
     "keys",
     "key-users",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
     "latency_stats",
+    "lock_stat",
+    "lockdep",
+    "lockdep_chains",
     "locks",
+    "pagetypeinfo",
     "partitions",
     "sched_debug",
     "scsi",
+    "slabinfo",
     "softirqs",
     "swaps",
     "timer_list",
     "kallsyms",
+    "vmallocinfo",
+    "vmcore",
 ];
 /// What of `/proc` changes the host.
 const READ_ONLY: [&str; 9] = [

@@ -488,7 +488,7 @@ fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Probl
 }
 
 /// Makes the root `/` and forgets the host.
-fn enter(root: &OwnedFd) -> Result<(), Problem> {
+pub(super) fn enter(root: &OwnedFd) -> Result<(), Problem> {
     fchdir(root)
         .and_then(|()| pivot_root(".", "."))
         .and_then(|()| unmount(".", UnmountFlags::DETACH))

@@ -9,7 +9,7 @@ use std::{
     fmt, fs,
     io::{self, Read as _},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd, OwnedFd},
         unix::{fs::PermissionsExt, process::CommandExt},
     },
     path::{Path, PathBuf},
@@ -64,6 +64,11 @@ pub(super) fn begin(
     request.spec.secrets.clear();
     let spec = &request.spec;
     make_cwd(&root, spec);
+    // Making files as root of the job undid both.
+    super::die_with_supervisor()?;
+    super::hide()?;
+    refuse_proc(&root, spec)?;
+    let nowhere = new_mount("tmpfs", &[("size", "4k"), ("mode", "700")], PLAIN)?;
     // Where the command cannot start, runtimes say so in words of their own and end in other ways.
     let rehearsal = sys::fork(|| rehearse(seed, &root, spec, None)).map_err(failed("fork"))?;
     let (status, _) = sys::wait(rehearsal).map_err(failed("wait for a rehearsal"))?;
@@ -84,8 +89,39 @@ pub(super) fn begin(
             sys::fork(tell).map_err(failed("fork"))?
         }
     };
+    // Its mounts are seen in /proc/1.
+    forget_host(&nowhere, &stage)?;
     wire::send(&mut &*seed.socket, &Word::Running).map_err(failed("report"))?;
     Ok(pid)
+}
+
+/// Leaves init an empty root: those of the command are others.
+fn forget_host(nowhere: &OwnedFd, stage: &root::Stage) -> Result<(), Problem> {
+    open(&stage.dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|on| attach(nowhere, on))
+        .map_err(failed("mount an empty root"))?;
+    root::enter(nowhere)
+}
+
+/// A runtime changes to the working directory with descriptors of the host open, which have names in
+/// `/proc`. Links that only a process can follow are left to the rehearsal, which has none of them.
+fn refuse_proc(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
+    let inside = spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd);
+    let found = match inside == Path::new("") {
+        true => return Ok(()),
+        false => find(root, inside, Links::Inside),
+    };
+    let is_proc = |found: OwnedFd| {
+        rustix::fs::fstatfs(found).is_ok_and(|at| at.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    };
+    if inside.starts_with("proc") || found.is_ok_and(is_proc) {
+        let what = format!(
+            "enter the working directory {}: it is in /proc, where no command of an OCI runtime may begin",
+            spec.cwd.display()
+        );
+        return Err(Problem::Refused(what));
+    }
+    Ok(())
 }
 
 /// Makes a missing working directory as root of the job, as the launcher does. What stops it is told
@@ -110,6 +146,11 @@ fn rehearse(seed: &Seed<'_>, root: &OwnedFd, spec: &Spec, output: Option<&OwnedF
     if let Err(problem) = become_user(seed, root, spec) {
         let error = io::Error::other(problem.to_string());
         return tell("prepare the command", error, command::EXIT_NOT_STARTED);
+    }
+    // Nothing of the host must be a way to the working directory.
+    let keep: Vec<_> = output.iter().map(|output| output.as_fd()).collect();
+    if let Err(error) = sys::close_all_but(&keep) {
+        return tell("close what is open", error, command::EXIT_NOT_STARTED);
     }
     if let Err(error) = chdir(&spec.cwd) {
         let what = format!("enter the working directory {}", spec.cwd.display());

@@ -8,13 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Group, Home, PREFIX, groups_named,
-    own::v1_parent,
-    read_small,
-    removal::{kill_all, remove},
-    top_of,
-};
+use super::{Group, Home, clean_below, own::v1_parent, read_small, removal::remove};
 use crate::spec::JobName;
 
 /// The controller of version 1 that runc insists on.
@@ -54,20 +48,7 @@ fn parents() -> Vec<PathBuf> {
 
 /// Removes what runtimes left of a tag's jobs whose supervisors were killed; says how many.
 pub(crate) fn clean(tag: &JobName) -> io::Result<usize> {
-    let prefix = format!("{PREFIX}{tag}.");
-    let mut count = 0;
-    for parent in parents() {
-        for dir in groups_named(top_of(&parent), &prefix) {
-            // In version 2 the runtime's group is in ours.
-            let inner = dir.file_name().map(|name| dir.join(name));
-            for dir in inner.into_iter().chain([dir]) {
-                if dir.is_dir() {
-                    kill_all(&dir);
-                    remove(&dir)?;
-                    count += 1;
-                }
-            }
-        }
-    }
-    Ok(count)
+    let parents = parents();
+    let parents: Vec<&Path> = parents.iter().map(PathBuf::as_path).collect();
+    clean_below(&parents, tag)
 }

@@ -1,20 +1,32 @@
 //! One job's control groups: its bounds, what the kernel counts, what it has stopped.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use rustix::process::Pid;
 
-use super::{Controller, Place, Version, read_small, removal::remove};
-use crate::{limits::MEMBERS_MAX, sandbox::Limit, spec::Limits};
+use super::{
+    Controller, Place, Version, read_small,
+    removal::{kill_all, remove},
+    swap_file,
+};
+use crate::{
+    limits::{GROUPS_BELOW_MAX, MEMBERS_MAX},
+    sandbox::Limit,
+    spec::Limits,
+};
 
 /// Period over which processor time is counted.
 const CPU_PERIOD_US: u64 = 100_000;
 /// The most of the processors that a group may have beside others, in either version's measure.
 const CPU_SHARES_MOST: &str = "262144";
 const CPU_WEIGHT_MOST: &str = "10000";
+
+/// Lists the processes of a job, as they are when it is called.
+pub(crate) type Members = Box<dyn Fn() -> Vec<Pid> + Send>;
 
 /// One job's directories; removed when dropped.
 #[derive(Debug)]
@@ -62,21 +74,27 @@ impl Group {
             let set = |file: &str, value: String| {
                 let said =
                     |error: io::Error| io::Error::new(error.kind(), format!("{file}: {error}"));
-                fs::write(dir.join(file), value).map_err(said)
+                // Never made: what the kernel does not have is told apart from what it refuses.
+                let mut open = fs::OpenOptions::new();
+                let written = open.write(true).open(dir.join(file));
+                let written = written.and_then(|mut open| open.write_all(value.as_bytes()));
+                written.map_err(said)
+            };
+            let set_if_there = |file: &str, value: String| match set(file, value) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
             };
             match (place.controller, place.version) {
                 (Controller::Memory, Version::V1) => {
                     set("memory.limit_in_bytes", limits.memory_bytes.to_string())?;
-                    // Absent where the kernel does not count swap.
-                    let _ = set(
-                        "memory.memsw.limit_in_bytes",
-                        limits.memory_bytes.to_string(),
-                    );
+                    // Absent where the kernel does not count swap, which is found before any job.
+                    let both = limits.memory_bytes.to_string();
+                    set_if_there(swap_file(place.version), both)?;
                 }
                 (Controller::Memory, Version::V2) => {
                     set("memory.max", limits.memory_bytes.to_string())?;
-                    let _ = set("memory.swap.max", "0".to_owned());
-                    let _ = set("memory.oom.group", "1".to_owned());
+                    set_if_there(swap_file(place.version), "0".to_owned())?;
+                    set_if_there("memory.oom.group", "1".to_owned())?;
                 }
                 (Controller::Pids, _) => set("pids.max", limits.pids.to_string())?,
                 (Controller::Cpu, version) => bound_cpu(version, limits.cpu_millis, set)?,
@@ -106,6 +124,18 @@ impl Group {
         }
     }
 
+    /// Kills every process of the job, whatever it descends from. The kernel may count that as if the
+    /// job had met its bound on processes.
+    pub(crate) fn kill(&self) {
+        let at_once = |dir: &&PathBuf| dir.join("cgroup.kill").exists();
+        // Each has all processes; in one they cannot be replaced while they are killed one by one.
+        let dir = self.dirs.iter().find(at_once).cloned();
+        let dir = dir.or_else(|| Some(self.dir_of(Controller::Pids)?.0));
+        if let Some(dir) = dir.as_ref().or(self.dirs.first()) {
+            kill_all(dir);
+        }
+    }
+
     /// The bound of the kernel's that the job has met, if any.
     pub(crate) fn ran_out(&self) -> Option<Limit> {
         if self.ran_out_of_memory() {
@@ -117,13 +147,12 @@ impl Group {
 
     /// The processes of the job, of which `init` is the first: as the host counts them, or else
     /// those that come from `init`.
-    pub(crate) fn members(&self, init: Pid) -> Vec<Pid> {
-        let listed = self.dirs.first().map(|dir| dir.join("cgroup.procs"));
-        let text = listed.and_then(|file| read_small(&file).ok());
-        match text {
-            Some(text) => pids(&text).take(MEMBERS_MAX).collect(),
-            None => descendants(init),
-        }
+    pub(crate) fn members(&self, init: Pid) -> Members {
+        let group = self.dirs.first().cloned();
+        Box::new(move || {
+            let listed = group.as_deref().and_then(|dir| listed(dir).ok());
+            listed.unwrap_or_else(|| descendants(init))
+        })
     }
 
     /// Whether the kernel killed a process of the job for want of memory.
@@ -188,8 +217,12 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         for dir in &self.dirs {
-            // A directory that stays is found again by `clean`.
-            let _ = remove(dir);
+            if fs::remove_dir(dir).is_err() {
+                // What a job leaves behind ends with it.
+                self.kill();
+                // A directory that stays is found again by `clean`.
+                let _ = remove(dir);
+            }
         }
     }
 }
@@ -197,6 +230,27 @@ impl Drop for Group {
 fn pids(text: &str) -> impl Iterator<Item = Pid> {
     text.split_ascii_whitespace()
         .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+}
+
+/// The processes of a group and of those below it, where a runtime may put the command.
+fn listed(group: &Path) -> io::Result<Vec<Pid>> {
+    let of = |dir: &Path| read_small(&dir.join("cgroup.procs"));
+    let mut found: Vec<Pid> = pids(&of(group)?).take(MEMBERS_MAX).collect();
+    let mut dirs = vec![group.to_owned()];
+    let mut next = 0;
+    while next < dirs.len() {
+        for below in fs::read_dir(&dirs[next]).into_iter().flatten().flatten() {
+            let is_dir = below.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_dir && dirs.len() <= GROUPS_BELOW_MAX {
+                let left = MEMBERS_MAX - found.len();
+                // Gone meanwhile is empty.
+                found.extend(pids(&of(&below.path()).unwrap_or_default()).take(left));
+                dirs.push(below.path());
+            }
+        }
+        next += 1;
+    }
+    Ok(found)
 }
 
 /// A process and all that come from it. Whoever loses its parent in there comes to be the child of

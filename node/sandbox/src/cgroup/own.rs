@@ -7,7 +7,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{CONTROLLERS, read_small, under};
@@ -24,14 +24,14 @@ pub(super) fn v1_parent(groups: &str, mounts: &str, name: &str) -> Option<PathBu
         let names = parts.next()?;
         names.split(',').any(|n| n == name).then(|| parts.next())?
     })?;
-    let mount = mounts.lines().find_map(|line| {
+    mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         let mut right = right.split(' ');
         let is_v1 = right.next() == Some("cgroup");
         let options = right.nth(1)?;
-        (is_v1 && options.split(',').any(|o| o == name)).then_some(left)
-    })?;
-    place_in_mount(mount, own)
+        let has = is_v1 && options.split(',').any(|o| o == name);
+        has.then(|| Mount::parse(left)?.place_of(own))?
+    })
 }
 
 /// This program's group of version 2.
@@ -45,13 +45,15 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn find(groups: &str, mounts: &str, root: &Path) -> Option<Self> {
         let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let mount = mounts.lines().find_map(|line| {
+        mounts.lines().find_map(|line| {
             let (left, right) = line.split_once(" - ")?;
-            right.starts_with("cgroup2 ").then_some(left)
-        })?;
-        Some(Self {
-            dir: under(root, &place_in_mount(mount, own)?),
-            top: under(root, &place_in_mount(mount, "/")?),
+            let mount = right
+                .starts_with("cgroup2 ")
+                .then(|| Mount::parse(left))??;
+            Some(Self {
+                dir: under(root, &mount.place_of(own)?),
+                top: under(root, mount.point),
+            })
         })
     }
 
@@ -164,11 +166,31 @@ fn ours(file: &Path) -> Vec<&'static str> {
     names
 }
 
-/// `left` is the first half of a line of mountinfo: id, parent, device, root, mount point.
-fn place_in_mount(left: &str, own: &str) -> Option<PathBuf> {
-    let mut fields = left.split(' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    // A group outside of what is mounted shows as `/..`: then the mount's own root it is.
-    let inner = Path::new(own).strip_prefix(root).unwrap_or(Path::new(""));
-    Some(Path::new(point).join(inner))
+/// A mount of a hierarchy.
+struct Mount<'a> {
+    /// The group that it begins at.
+    root: &'a Path,
+    point: &'a Path,
+}
+
+impl<'a> Mount<'a> {
+    /// `left` is the first half of a line of mountinfo: id, parent, device, root, mount point.
+    fn parse(left: &'a str) -> Option<Self> {
+        let mut fields = left.split(' ').skip(3).map(Path::new);
+        Some(Self {
+            root: fields.next()?,
+            point: fields.next()?,
+        })
+    }
+
+    /// Where a group shows. One outside of what is mounted does not: then there is nothing here that
+    /// is ours, whatever the mount begins at.
+    fn place_of(&self, own: &str) -> Option<PathBuf> {
+        let inner = Path::new(own).strip_prefix(self.root).ok()?;
+        let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+        inner
+            .components()
+            .all(is_inside)
+            .then(|| self.point.join(inner))
+    }
 }

@@ -9,7 +9,7 @@ const V1: &str = "\
 5:devices:/
 4:memory:/user/7
 3:cpu,cpuacct:/user
-8:pids:/
+8:pids:/docker/x
 0::/
 ";
 const V1_MOUNTS: &str = "\
@@ -82,6 +82,11 @@ fn version_2_limits_are_written_in_its_own_words() {
     let places = Places(controllers.map(place).to_vec());
     let group = places.make(&"unit".parse().unwrap()).unwrap();
     let dir = group.dirs[0].clone();
+    // The kernel makes them with the group.
+    let files = ["memory.max", "memory.swap.max", "pids.max", "cpu.max"];
+    for file in files {
+        fs::write(dir.join(file), "").unwrap();
+    }
     let limits = Limits {
         cpu_millis: Some(1_500),
         memory_bytes: 5 << 20,
@@ -334,17 +339,185 @@ fn the_processes_of_a_job_are_found_with_groups_and_without() {
     let first = Pid::from_child(&shell);
     let second = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
     let none = Places::default().make(&"unit".parse().unwrap()).unwrap();
-    assert_eq!(none.members(first), [first, second]);
+    assert_eq!(none.members(first)(), [first, second]);
     let places = Places::find();
     if places.0.is_empty() {
         println!("SKIPPED: no control group can be written here");
     } else {
         let group = places.make(&"unit-members".parse().unwrap()).unwrap();
         group.admit(second).unwrap();
-        assert_eq!(group.members(first), [second]);
+        assert_eq!(group.members(first)(), [second]);
+        // Where a runtime would put the command.
+        let below = group.dirs[0].join("below/it");
+        fs::create_dir_all(&below).unwrap();
+        let number = second.as_raw_nonzero().to_string();
+        fs::write(below.join("cgroup.procs"), number).unwrap();
+        assert_eq!(group.members(first)(), [second]);
+        group.admit(second).unwrap();
+        fs::remove_dir(&below).unwrap();
+        fs::remove_dir(below.parent().unwrap()).unwrap();
         let _ = rustix::process::kill_process(second, rustix::process::Signal::KILL);
         shell.wait().unwrap();
     }
     let _ = rustix::process::kill_process(second, rustix::process::Signal::KILL);
     let _ = shell.wait();
+}
+
+#[test]
+fn a_group_outside_of_what_is_mounted_is_nobody_s_place() {
+    let mount = |root: &str| format!("30 20 0:25 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    let home = |own: &str, mounts: &str| {
+        let groups = format!("0::{own}\n");
+        Home::find(&groups, mounts, Path::new("/")).map(|home| home.dir().to_owned())
+    };
+    // A namespace of groups, in which only the host's mounts are to be seen.
+    assert_eq!(home("/", &mount("/../..")), None);
+    // Moved out of its namespace.
+    assert_eq!(home("/../other", &mount("/")), None);
+    assert_eq!(home("/a/../../other", &mount("/a")), None);
+    assert_eq!(home("/docker/xy", &mount("/docker/x")), None);
+    let top = PathBuf::from("/sys/fs/cgroup");
+    assert_eq!(home("/docker/x", &mount("/docker/x")), Some(top.clone()));
+    assert_eq!(home("/a/b", &mount("/a")), Some(top.join("b")));
+    // Another mount shows it.
+    let both = format!(
+        "{}31 20 0:25 / /mnt rw - cgroup2 cgroup2 rw\n",
+        mount("/../..")
+    );
+    assert_eq!(home("/b", &both), Some("/mnt/b".into()));
+    let v1 = "31 20 0:26 /../.. /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+    assert_eq!(v1_parent("8:pids:/\n", v1, "pids"), None);
+}
+
+#[test]
+fn groups_of_another_user_are_neither_taken_nor_in_the_way() {
+    let places = Places::find();
+    let Some(parent) = places.parents().first().map(|parent| parent.to_path_buf()) else {
+        println!("SKIPPED: no control group can be written here");
+        return;
+    };
+    let theirs = parent.join("unit-theirs");
+    let dirs = [
+        theirs.clone(),
+        theirs.join("caravan-unit-owner.1"),
+        theirs.join("caravan-unit-owner.1/x"),
+        theirs.join("deeper"),
+        theirs.join("deeper/caravan-unit-owner.2"),
+        parent.join("caravan-unit-owner.3"),
+    ];
+    for dir in &dirs {
+        fs::create_dir_all(dir).unwrap();
+        std::os::unix::fs::chown(dir, Some(12_345), Some(12_345)).unwrap();
+    }
+    let found = places.clean(&"unit-owner".parse().unwrap());
+    let there: Vec<bool> = dirs.iter().map(|dir| dir.is_dir()).collect();
+    for dir in dirs.iter().rev() {
+        let _ = fs::remove_dir(dir);
+    }
+    assert_eq!(found.unwrap(), 0);
+    assert_eq!(there, [true; 6]);
+}
+
+#[test]
+fn no_number_of_groups_of_another_user_hides_a_leftover() {
+    // In memory: a disk takes its time for so many.
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(root.path().join("cgroup.procs"), "").unwrap();
+    let theirs = root.path().join("theirs");
+    for number in 0..=GROUPS_MAX {
+        fs::create_dir_all(theirs.join(number.to_string())).unwrap();
+    }
+    std::os::unix::fs::chown(&theirs, Some(12_345), None).unwrap();
+    // Many, as a directory is listed in any order.
+    for number in 0..32 {
+        let left = format!("own-{number}/caravan-unit-many.1");
+        fs::create_dir_all(root.path().join(left)).unwrap();
+    }
+    assert_eq!(groups_named(root.path(), "caravan-unit-many.").len(), 32);
+}
+
+#[test]
+fn a_leftover_goes_with_what_is_below_it() {
+    let places = Places::find();
+    let Some(parent) = places.parents().first().map(|parent| parent.to_path_buf()) else {
+        println!("SKIPPED: no control group can be written here");
+        return;
+    };
+    let left = parent.join("caravan-unit-below.1");
+    let below = left.join("a/b");
+    fs::create_dir_all(&below).unwrap();
+    std::os::unix::fs::chown(&below, Some(12_345), None).unwrap();
+    let mut child = sleeper();
+    fs::write(below.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let found = places.clean(&"unit-below".parse().unwrap());
+    let there = left.exists();
+    let _ = child.kill();
+    assert!(!child.wait().unwrap().success());
+    for dir in [&below, &left.join("a"), &left] {
+        let _ = remove(dir);
+    }
+    assert_eq!((found.unwrap(), there), (1, false));
+}
+
+/// A directory for jobs' memory of each version, with these files in it.
+fn memory_at(version: Version, files: &[&str]) -> (tempfile::TempDir, Places) {
+    let root = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let place = Place {
+        controller: Controller::Memory,
+        version,
+        parent: root.path().to_owned(),
+    };
+    (root, Places(vec![place]))
+}
+
+#[test]
+fn swap_is_bounded_where_a_group_counts_it() {
+    let cases: [(Version, &[&str], bool); 7] = [
+        (Version::V1, &["memory.limit_in_bytes"], false),
+        (Version::V1, &["memory.memsw.limit_in_bytes"], true),
+        (Version::V2, &["memory.max"], false),
+        (Version::V2, &["memory.max", "memory.swap.max"], true),
+        // The root of all groups has neither; those below it tell.
+        (Version::V2, &["cgroup.procs", "a.slice/memory.max"], false),
+        (Version::V2, &["a.slice/memory.swap.max"], true),
+        (Version::V2, &["cgroup.procs"], false),
+    ];
+    for (version, files, counted) in cases {
+        let (_dir, places) = memory_at(version, files);
+        assert_eq!(places.counts_swap(), counted, "{version:?} {files:?}");
+    }
+    assert!(!Places::default().counts_swap());
+}
+
+#[test]
+fn only_a_bound_that_the_kernel_does_not_have_is_left_out() {
+    let cases = [
+        (
+            Version::V1,
+            "memory.limit_in_bytes",
+            "memory.memsw.limit_in_bytes",
+        ),
+        (Version::V2, "memory.max", "memory.swap.max"),
+    ];
+    for (version, always, swap) in cases {
+        let (_dir, places) = memory_at(version, &[]);
+        let group = places.make(&"unit-swap".parse().unwrap()).unwrap();
+        let dir = group.dirs[0].clone();
+        let bounded = || group.bound(&Limits::default());
+        assert!(bounded().unwrap_err().to_string().contains(always));
+        fs::write(dir.join(always), "").unwrap();
+        bounded().unwrap();
+        // What cannot be written, and not because it is not there.
+        fs::create_dir(dir.join(swap)).unwrap();
+        assert!(bounded().unwrap_err().to_string().contains(swap));
+        fs::remove_dir(dir.join(swap)).unwrap();
+        fs::write(dir.join(swap), "").unwrap();
+        bounded().unwrap();
+        assert_ne!(fs::read_to_string(dir.join(swap)).unwrap(), "");
+    }
 }

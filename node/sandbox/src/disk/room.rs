@@ -9,9 +9,21 @@ use rustix::fs::fstatvfs;
 
 use super::{Usage, id_of};
 
+/// Of what was free when a job started, this much at least is never taken by one that is suspect.
+const FLOOR_PERCENT: u64 = 10;
+
+/// One file system, through a directory of it.
+struct System {
+    dir: OwnedFd,
+    /// At the last look.
+    in_use: Usage,
+    /// When the job started.
+    free: Usage,
+}
+
 /// The file systems that hold some directories.
 pub(super) struct Room {
-    systems: Vec<(OwnedFd, Usage)>,
+    systems: Vec<System>,
     grown: Usage,
     grown_ever: Usage,
     stirred: bool,
@@ -26,7 +38,11 @@ impl Room {
             let (device, _) = id_of(dir)?;
             if !devices.contains(&device) {
                 devices.push(device);
-                systems.push((dir.try_clone()?, in_use(dir)?));
+                systems.push(System {
+                    dir: dir.try_clone()?,
+                    in_use: in_use(dir)?,
+                    free: free(dir)?,
+                });
             }
         }
         Ok(Self {
@@ -39,15 +55,35 @@ impl Room {
 
     /// Notes what has changed since the last look.
     pub(super) fn look(&mut self) {
-        for (dir, before) in &mut self.systems {
-            let Ok(now) = in_use(dir) else { continue };
-            if now != *before {
-                let up = now.minus(*before);
+        for system in &mut self.systems {
+            let Ok(now) = in_use(&system.dir) else {
+                continue;
+            };
+            if now != system.in_use {
+                let up = now.minus(system.in_use);
                 self.grown = self.grown.plus(up);
                 self.grown_ever = self.grown_ever.plus(up);
                 self.stirred = true;
-                *before = now;
+                system.in_use = now;
             }
+        }
+    }
+
+    /// Whether little is left of what was free at the beginning.
+    pub(super) fn is_short(&self) -> bool {
+        self.systems.iter().any(|system| {
+            let few = |now: u64, then: u64| now < then / 100 * FLOOR_PERCENT;
+            free(&system.dir).is_ok_and(|now| {
+                few(now.bytes, system.free.bytes) || few(now.inodes, system.free.inodes)
+            })
+        })
+    }
+
+    /// As if so much had been free at the beginning.
+    #[cfg(test)]
+    pub(super) fn had_free(&mut self, bytes: u64) {
+        for system in &mut self.systems {
+            system.free.bytes = bytes;
         }
     }
 
@@ -73,10 +109,13 @@ impl Room {
     }
 }
 
-/// Bytes that are free on the file system of a directory.
-pub(super) fn free(dir: &OwnedFd) -> io::Result<u64> {
+/// What is free on the file system of a directory.
+pub(super) fn free(dir: &OwnedFd) -> io::Result<Usage> {
     let found = fstatvfs(dir)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    Ok(Usage {
+        bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        inodes: found.f_favail,
+    })
 }
 
 fn in_use(dir: &OwnedFd) -> io::Result<Usage> {

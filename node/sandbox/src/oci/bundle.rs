@@ -193,7 +193,12 @@ impl Bundle<'_> {
         let mut wanted = vec![
             ("RLIMIT_CORE", Resource::Core, privileges::CORE_BYTES),
             ("RLIMIT_NOFILE", Resource::Nofile, limits.nofile),
+            ("RLIMIT_FSIZE", Resource::Fsize, limits.disk_bytes),
         ];
+        if let Some(cpu_ms) = limits.cpu_ms {
+            let seconds = cpu_ms.div_ceil(1_000) + 1;
+            wanted.push(("RLIMIT_CPU", Resource::Cpu, seconds));
+        }
         let small = privileges::SMALL.iter();
         wanted.extend(small.filter_map(|(resource, value)| {
             name_of(*resource).map(|name| (name, *resource, *value))
@@ -315,6 +320,8 @@ mod tests {
             (spec.uid, spec.gid) = (1_000, 1_001);
             spec.limits.nofile = 100;
             spec.limits.pids = 7;
+            spec.limits.disk_bytes = 1 << 20;
+            spec.limits.cpu_ms = Some(1_500);
         });
         let process = &config["process"];
         assert_eq!(process["user"]["uid"], 1_000);
@@ -341,6 +348,8 @@ mod tests {
         assert_eq!(limit("RLIMIT_CORE")["hard"], 1);
         assert_eq!(limit("RLIMIT_NOFILE")["soft"], 100);
         assert_eq!(limit("RLIMIT_NPROC")["hard"], 7);
+        assert_eq!(limit("RLIMIT_FSIZE")["hard"], 1 << 20);
+        assert_eq!(limit("RLIMIT_CPU")["hard"], 3);
         let linux = &config["linux"];
         assert_eq!(linux["uidMappings"][0]["hostID"], 1_000_000);
         assert_eq!(linux["seccomp"]["defaultErrnoRet"], 38);

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::seccomp::{
-    DEVICES, KIND, NAMESPACE_FLAGS, PERSONALITIES, PROTOCOLS, SOCKET_TYPE, SOCKET_TYPES,
+    DEVICES, KIND, NAMESPACE_FLAGS, PERSONALITIES, PROTOCOLS, RESERVES, SOCKET_TYPE, SOCKET_TYPES,
     TERMINAL_LINE, TERMINAL_WRITES,
 };
 
@@ -121,7 +121,7 @@ pub(super) fn filter() -> Seccomp {
     syscalls.extend(devices("mknod", 1));
     syscalls.extend(devices("mknodat", 2));
     syscalls.extend(personalities());
-    syscalls.extend(terminals());
+    syscalls.extend(requests());
     syscalls.extend(sockets());
     Seccomp {
         default_action: "SCMP_ACT_ERRNO",
@@ -187,18 +187,17 @@ fn personalities() -> Vec<Rule> {
     rules.chain(unknown).collect()
 }
 
-/// Every request but those that write into another's input or load a module.
-fn terminals() -> Vec<Rule> {
-    let refused: Vec<u64> = TERMINAL_WRITES
-        .iter()
-        .copied()
-        .chain([TERMINAL_LINE])
-        .collect();
-    let refuse = |arg| Rule::refuse(call("ioctl"), libc::EPERM, vec![arg]);
+/// Every request but those that write into another's input, load a module or reserve room on the disk.
+fn requests() -> Vec<Rule> {
+    let lines = [TERMINAL_WRITES[0], TERMINAL_WRITES[1], TERMINAL_LINE];
+    let all: Vec<u64> = lines.into_iter().chain(RESERVES).collect();
+    let refuse = |errno| move |arg| Rule::refuse(call("ioctl"), errno, vec![arg]);
     let allow = |arg| Rule::allow(call("ioctl"), vec![arg]);
-    let rules = each(1, &refused).into_iter().map(refuse);
-    rules
-        .chain(others(1, WHOLE, &refused).into_iter().map(allow))
+    let terminals = each(1, &lines).into_iter().map(refuse(libc::EPERM));
+    let reserves = each(1, &RESERVES).into_iter();
+    terminals
+        .chain(reserves.map(refuse(libc::EOPNOTSUPP)))
+        .chain(others(1, WHOLE, &all).into_iter().map(allow))
         .collect()
 }
 
@@ -350,9 +349,16 @@ mod tests {
             .step_by(7)
             .chain(0x5400..0x5430)
             .chain([0xffff_ffff, 1 << 32])
+            .chain(0x4030_5820..0x4030_5840)
         {
             let writes = TERMINAL_WRITES.contains(&number) || number == TERMINAL_LINE;
-            let wanted = if writes { refused(libc::EPERM) } else { ALLOW };
+            let wanted = if writes {
+                refused(libc::EPERM)
+            } else if RESERVES.contains(&number) {
+                refused(libc::EOPNOTSUPP)
+            } else {
+                ALLOW
+            };
             assert_eq!(verdict("ioctl", [0, number, 0]), wanted, "{number:#x}");
         }
         // The kernel takes 32 bits of it.

@@ -1,5 +1,6 @@
 //! The lists of system calls. What is on none is unknown to a job: among it the older calls for
-//! files that are read while one waits, whose rings the kernel counts for the whole host.
+//! files that are read while one waits, whose rings the kernel counts for the whole host, and those of
+//! Landlock, whose rules hold files that have no name any more where nobody can count them.
 
 /// Calls that builds make; the last part exists on x86_64 only.
 #[rustfmt::skip]
@@ -62,9 +63,8 @@ pub(crate) const ALLOWED: &[i64] = &[
     libc::SYS_pwritev2, libc::SYS_pkey_mprotect, libc::SYS_pkey_alloc, libc::SYS_pkey_free,
     libc::SYS_statx, libc::SYS_rseq, libc::SYS_pidfd_send_signal, libc::SYS_pidfd_open,
     libc::SYS_close_range, libc::SYS_openat2, libc::SYS_faccessat2, libc::SYS_process_madvise,
-    libc::SYS_epoll_pwait2, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
-    libc::SYS_landlock_restrict_self, libc::SYS_process_mrelease, libc::SYS_futex_waitv,
-    libc::SYS_fchmodat2, libc::SYS_mseal,
+    libc::SYS_epoll_pwait2, libc::SYS_process_mrelease, libc::SYS_futex_waitv, libc::SYS_fchmodat2,
+    libc::SYS_mseal,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]

@@ -42,6 +42,8 @@ pub(super) enum Verdict {
     Unknown,
     /// Allowed if all tests of one of these lines hold, else this error.
     Asked(Vec<Vec<Test>>, i32),
+    /// Allowed unless all tests of one of these lines hold: then that line's error.
+    Unless(Vec<(Vec<Test>, i32)>),
 }
 
 /// Whether the lower half of an argument, which is all that the kernel takes of those that are asked
@@ -65,17 +67,23 @@ impl Verdict {
             Self::Unknown => ERRNO | libc::ENOSYS as u32,
             Self::Asked(lines, errno) => {
                 for line in lines {
-                    write_line(line, program);
+                    write_line(line, ALLOW, program);
                 }
                 ERRNO | *errno as u32
+            }
+            Self::Unless(lines) => {
+                for (line, errno) in lines {
+                    write_line(line, ERRNO | *errno as u32, program);
+                }
+                ALLOW
             }
         };
         program.push(instruction(RETURN, 0, 0, code));
     }
 }
 
-/// Allows if all tests hold, and goes on behind itself if one does not.
-fn write_line(line: &[Test], program: &mut Program) {
+/// Answers with `code` if all tests hold, and goes on behind itself if one does not.
+fn write_line(line: &[Test], code: u32, program: &mut Program) {
     // Every test that fails jumps here, to where its length is known.
     let mut failures = Vec::new();
     for test in line {
@@ -101,7 +109,7 @@ fn write_line(line: &[Test], program: &mut Program) {
             program.push(instruction(JUMP, 0, 0, 0));
         }
     }
-    program.push(instruction(RETURN, 0, 0, ALLOW));
+    program.push(instruction(RETURN, 0, 0, code));
     for at in failures {
         let over = program.len() - at - 1;
         program[at].k = u32::try_from(over).expect("a line is short");

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use caravan_sandbox::{Error, Launcher, Sandbox as _, Spec, Status};
+use caravan_sandbox::{Defence, Defences, Error, Launcher, Limit, Sandbox as _, Spec, Status};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 
-use crate::support::{Store, launcher, need_root, output, program};
+use crate::support::{Store, first_tag, is_rootless, launcher, need_root, output, program};
 
 /// Everything that descends from a process, as descriptors that tell of its end.
 fn descendants(of: u32) -> Vec<OwnedFd> {
@@ -148,6 +148,41 @@ fn processes_that_a_command_leaves_behind_end_with_it() {
 }
 
 #[test]
+fn all_of_a_job_ends_with_it_by_its_control_group_alone() {
+    need_root!();
+    if is_rootless() || caravan_sandbox::probe().unwrap().cgroups == "none" {
+        println!("SKIPPED: no job without a namespace of processes, or no control groups");
+        return;
+    }
+    let store = Store::new();
+    let without = Defences::only(Defence::PidNamespace);
+    let launcher = Launcher::spawn_program_without(program(), without).unwrap();
+    // Nobody that the first process knows of.
+    let away = "(trap '' TERM HUP INT; sleep 600 & sleep 600 &); ";
+    let begun = Instant::now();
+    let mut timed = store.sh("timed", &format!("{away} sleep 600"));
+    timed.limits.wall_ms = 200;
+    let mut running = launcher.start(&timed).unwrap();
+    assert_eq!(output(&mut running), "");
+    assert_eq!(running.wait().unwrap().limit, Some(Limit::WallClock));
+    let killed = store.sh("killed-group", &format!("{away} echo ready; sleep 600"));
+    let mut running = launcher.start(&killed).unwrap();
+    let mut reader = BufReader::new(fs::File::from(running.take_output().unwrap()));
+    reader.read_line(&mut String::new()).unwrap();
+    running.kill();
+    let exit = running.wait().unwrap();
+    assert_eq!((exit.status, exit.limit), (Status::Signal(9), None));
+    assert_eq!(reader.read_line(&mut String::new()).unwrap(), 0);
+    let mut running = launcher
+        .start(&store.sh("left", &format!("{away} exit 3")))
+        .unwrap();
+    assert_eq!(output(&mut running), "");
+    let exit = running.wait().unwrap();
+    assert_eq!((exit.status, exit.limit), (Status::Code(3), None));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_dropped_job_is_gone_when_the_drop_returns() {
     need_root!();
     let store = Store::new();
@@ -168,7 +203,7 @@ fn after_kill_nine_of_the_node_nothing_is_left() {
     let store = Store::new();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut node = node_with(&store.sh("node", "sleep 600 & echo ready; sleep 600"));
-    let tag = format!("p{}", node.id());
+    let tag = first_tag(node.id());
     assert!(!groups_of(&tag).is_empty());
     let processes = descendants(node.id());
     // Helper, supervisor, init and the command's three at the least.

@@ -70,6 +70,11 @@ bombs! {
     what_is_written_through_memory_counts: "map", Disk;
     a_file_that_is_only_mapped_counts: "map-deleted", Disk;
     a_deleted_file_that_is_still_open_counts: "deleted", Disk;
+    so_does_one_that_only_a_later_thread_has: "deleted-private", Disk;
+    so_does_one_that_only_a_later_thread_has_mapped: "map-private", Disk;
+    one_that_goes_from_process_to_process_counts: "deleted-relay", Disk;
+    so_does_one_that_is_mapped_behind_a_very_long_path: "map-behind", Disk;
+    pipes_without_a_name_meet_the_bound_on_files: "pipes", Inodes;
     many_tiny_files_meet_the_bound_on_their_number: "tiny", Inodes;
     many_directories_do_too: "dirs", Inodes;
     so_do_many_names_of_one_file: "links", Inodes;
@@ -87,10 +92,28 @@ fn room_cannot_be_taken_without_writing() {
 }
 
 #[test]
+fn room_cannot_be_taken_by_a_request_to_a_file_either() {
+    need_root!();
+    let store = Store::new();
+    let text = run_well(&bomb(&store, "request", &["fallocate-ioctl"]));
+    let refused = format!(" {}", libc::EOPNOTSUPP);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.ends_with(&refused)), "{text}");
+}
+
+#[test]
 fn extended_attributes_count() {
     need_root!();
     let exit = explode("xattrs", |spec| spec.limits.disk_bytes = 4 * MIB);
     assert_eq!((exit.status, exit.limit), killed_for(Limit::Disk));
+}
+
+#[test]
+fn removed_directories_that_are_still_open_count() {
+    need_root!();
+    // Each takes an overlay several steps on the disk.
+    let exit = explode("dirs-removed", |spec| spec.limits.inodes = 500);
+    assert_eq!((exit.status, exit.limit), killed_for(Limit::Inodes));
 }
 
 #[test]

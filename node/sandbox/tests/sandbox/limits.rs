@@ -1,10 +1,13 @@
 //! Each bound trips, says which it was, and leaves other jobs alone.
 
-use std::{fs::File, io::Read as _};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
+};
 
 use caravan_sandbox::{Limit, Meter, OutputLimit, Sandbox as _, Status};
 
-use crate::support::{Store, launcher, need_root, output, run, run_well};
+use crate::support::{Store, is_rootless, launcher, need_root, output, run, run_well};
 
 fn has(what: &str, ability: impl Fn(&caravan_sandbox::Abilities) -> bool) -> bool {
     let has = caravan_sandbox::probe().is_ok_and(|found| ability(&found));
@@ -170,6 +173,34 @@ fn output_of_exactly_the_bound_is_no_fault() {
     limited.read_to_end(&mut kept).unwrap();
     let exit = limited.into_meter().amend(running.wait().unwrap());
     assert_eq!((kept.as_slice(), exit.limit), (b"123\n".as_slice(), None));
+}
+
+#[test]
+fn a_job_s_watchers_of_files_are_counted_for_itself_alone() {
+    need_root!();
+    if is_rootless() {
+        println!("SKIPPED: jobs of an ordinary user's node are counted for that user");
+        return;
+    }
+    let most = std::fs::read_to_string("/proc/sys/user/max_inotify_instances").unwrap();
+    let store = Store::new();
+    let mut jobs = Vec::new();
+    for name in ["watches", "watches-too"] {
+        let mut spec = store.spec(name, &["attempts", "watches"]);
+        spec.limits.nofile = 65_536;
+        let mut running = launcher().start(&spec).unwrap();
+        let mut line = String::new();
+        let mut pipe = BufReader::new(File::from(running.take_output().unwrap()));
+        pipe.read_line(&mut line).unwrap();
+        // As many as if it were alone on the host.
+        assert_eq!(line, most);
+        jobs.push(running);
+    }
+    rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
+    for running in &mut jobs {
+        running.kill();
+        running.wait().unwrap();
+    }
 }
 
 #[test]

@@ -89,6 +89,40 @@ fn without_control_groups_each_limit_is_named_and_the_rest_stands() {
 }
 
 #[test]
+fn swap_that_no_group_counts_is_named() {
+    if !is_root("uncounted swap") {
+        return;
+    }
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = groups.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        names
+            .split(',')
+            .any(|name| name == "memory")
+            .then_some(path)
+    });
+    let Some(own) = own else {
+        println!("SKIPPED: this host has no version 1 hierarchy of memory");
+        return;
+    };
+    // A kernel that does not count swap has no file to bound it by.
+    let hide = format!("mount -t tmpfs none /sys/fs/cgroup/memory{own}; ");
+    let swap = "head -n 1 /proc/swaps > $1; echo '/dev/sdz partition 1024 0 -2' >> $1; \
+                mount --bind $1 /proc/swaps; ";
+    for (script, named) in [(hide.clone() + swap, true), (swap.to_owned(), false)] {
+        let dir = private();
+        let output = in_mounts(&(script + "exec $0 probe"), dir.path());
+        let text = said(&output);
+        assert!(output.status.success(), "{text}");
+        let lack = text
+            .lines()
+            .find(|line| line.starts_with("no memory-limit: "));
+        assert_eq!(lack.is_some(), named, "{text}");
+        assert!(lack.is_none_or(|line| line.contains("swapoff")), "{text}");
+    }
+}
+
+#[test]
 fn without_user_namespaces_no_job_runs() {
     if !is_root("no user namespaces") {
         return;

@@ -27,9 +27,9 @@ const AS_USER: &str = "mount -t overlay overlay -o \"ro,lowerdir=$1:/etc\" /etc 
 const ABOUT_ROOT: [&str; 8] = [
     "crun::",
     "defences::",
-    "disk::a_file_that_is_only_mapped_counts",
     "isolation::the_host_s_root_is_nobody_inside",
     "leftovers::",
+    "mapped",
     "rootless::",
     "runc::",
     "stacks::the_image_is_what_is_mounted_where_the_kernel_takes_it",

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Read,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -54,6 +54,12 @@ pub(crate) use need_root;
 
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_caravan-sandbox"))
+}
+
+/// What the jobs of a node are marked with before it says so itself.
+pub(crate) fn first_tag(node: u32) -> String {
+    let numbers = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    format!("p{node}-{numbers}")
 }
 
 pub(crate) fn launcher() -> &'static Launcher {

@@ -5,7 +5,7 @@ use std::io::Read;
 use caravan_protocol::ids::BlobId;
 use rustix::fs::{AtFlags, FileType};
 
-use super::{ABOUT, Bounds, CACHES, Found, Shelf, weigh};
+use super::{ABOUT, Bounds, CACHES, Found, Graves, Shelf, weigh};
 use crate::{
     beneath,
     check::{Finding, FindingKind},
@@ -60,7 +60,7 @@ impl Shelf {
 
     /// Removes a cache, unless somebody has it.
     pub(crate) fn drop_one(&self, name: &str) -> Result<bool> {
-        let mut graves = Vec::new();
+        let mut graves = Graves::of(&self.store);
         let lent = self.lock();
         if lent.contains_key(name) {
             return Ok(false);

@@ -3,11 +3,11 @@
 
 use std::{fs::File, io::ErrorKind};
 
-use caravan_pack::{Pack, PackId};
+use caravan_pack::{Pack, PackError, PackId};
 
 use super::{
     Packs,
-    files::{self, PACKS, orphans, unlink},
+    files::{self, PACKS, orphans, remove_orphan},
     table,
 };
 use crate::{
@@ -27,13 +27,13 @@ pub(crate) fn check(
     let packs = table::all(inner)?;
     let mut forgotten = Vec::new();
     for (id, _) in &packs {
-        if let Err(reason) = compare(inner, *id) {
+        if let Err((kind, reason)) = compare(inner, *id) {
             findings.push(Finding {
-                kind: FindingKind::DamagedPack,
+                kind,
                 path: format!("{PACKS}/{id}"),
                 reason,
             });
-            if heal {
+            if heal && kind == FindingKind::DamagedPack {
                 files::forget(inner, *id)?;
                 forgotten.push(id.blob());
             }
@@ -54,7 +54,7 @@ pub(crate) fn check(
             reason: "nothing names it".to_owned(),
         });
         if heal {
-            unlink(inner, &name)?;
+            remove_orphan(inner, &name)?;
         }
     }
     Ok((packs.len() as u64, findings))
@@ -66,6 +66,11 @@ fn lose_parts(inner: &Inner, id: PackId) -> Result<()> {
         return Ok(());
     };
     for flaw in pack.verify(&Packs(inner)) {
+        // Trouble of the moment says nothing about what it has.
+        if matches!(flaw.error, PackError::Io { .. }) {
+            tracing::warn!(pack = %id, blob = %flaw.blob, error = %flaw.error, "could not be read");
+            continue;
+        }
         tracing::debug!(pack = %id, blob = %flaw.blob, error = %flaw.error, "lost");
         table::lose(inner, flaw.blob, id)?;
     }
@@ -73,17 +78,23 @@ fn lose_parts(inner: &Inner, id: PackId) -> Result<()> {
 }
 
 /// The hash of the whole says it all: what the pack holds was compared when it was placed.
-fn compare(inner: &Inner, id: PackId) -> Result<(), String> {
+/// What could not be read is no damage: the next check may be able to.
+fn compare(inner: &Inner, id: PackId) -> Result<(), (FindingKind, String)> {
+    let damaged = |reason| (FindingKind::DamagedPack, reason);
+    let unread = |error: &std::io::Error| (FindingKind::UnreadPack, error.to_string());
+    let flaw = |error: PackError| match &error {
+        // A file that ends too early is no trouble of the disk.
+        PackError::Io { source, .. } if source.kind() != ErrorKind::UnexpectedEof => unread(source),
+        _ => damaged(error.to_string()),
+    };
     let file = File::open(files::path(inner, id)).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => "the file is gone".to_owned(),
-        _ => error.to_string(),
+        ErrorKind::NotFound => damaged("the file is gone".to_owned()),
+        _ => unread(&error),
     })?;
-    let found = PackId::of(&file).map_err(|error| error.to_string())?;
+    let found = PackId::of(&file).map_err(flaw)?;
     if found != id {
-        return Err(format!("its bytes hash to {found}"));
+        return Err(damaged(format!("its bytes hash to {found}")));
     }
     // One that cannot be opened gives nothing, whatever it is called.
-    Pack::open(file)
-        .map(drop)
-        .map_err(|error| error.to_string())
+    Pack::open(file).map(drop).map_err(flaw)
 }

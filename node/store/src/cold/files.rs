@@ -120,10 +120,20 @@ fn are_there(inner: &Inner, packs: impl IntoIterator<Item = BlobId>) -> Result<(
     Ok(())
 }
 
+/// The same of those that a plan names, with what they lean on.
+fn are_whole(inner: &Inner, plan: &Plan<'_>) -> Result<()> {
+    let relied = plan.relied();
+    let lame = table::lame(inner)?;
+    if let Some(blob) = relied.intersection(&lame).next() {
+        return Err(StoreError::NoBlob { blob: *blob });
+    }
+    are_there(inner, relied)
+}
+
 /// Notes that trees are wholly in packs, where nothing new is to be written.
 pub(super) fn know(inner: &Inner, plan: &Plan<'_>) -> Result<()> {
     let guard = commit::lock(inner);
-    are_there(inner, plan.relied())?;
+    are_whole(inner, plan)?;
     crash::point();
     let known = inner
         .index
@@ -150,8 +160,8 @@ pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId, plan: &Plan<'_>)
         leans_on: pack.leans_on().iter().map(|pack| pack.blob()).collect(),
     };
     let guard = commit::lock(inner);
-    let leant_on = pack.leans_on().iter().map(|pack| pack.blob());
-    are_there(inner, leant_on.chain(plan.relied()))?;
+    are_there(inner, pack.leans_on().iter().map(|pack| pack.blob()))?;
+    are_whole(inner, plan)?;
     let frozen = plan.frozen_in(id);
     match DirBuilder::new().mode(0o700).create(dir(inner)) {
         Ok(()) => sync_dir(inner.home.dir())?,
@@ -162,7 +172,10 @@ pub(super) fn place(inner: &Inner, temp: &Unplaced, id: PackId, plan: &Plan<'_>)
     fs::rename(&temp.path, path(inner, id)).doing(what)?;
     crash::point();
     let named = sync_dir(&dir(inner)).and_then(|()| table::add(inner, id, &facts, &blobs, &frozen));
-    if named.is_err() && !table::has(inner, id).unwrap_or(true) {
+    if named.is_ok() {
+        // The same may have been dropped while a sweep that still lasts went on.
+        inner.guards.reprieve_packs(&[id.blob()]);
+    } else if !table::has(inner, id).unwrap_or(true) {
         let _ = fs::remove_file(path(inner, id));
     }
     drop(guard);
@@ -201,24 +214,71 @@ pub(super) fn open(inner: &Inner, id: PackId) -> Result<OpenPack> {
 pub(super) fn forget(inner: &Inner, id: PackId) -> Result<()> {
     let going = [going(inner, id)];
     let guard = commit::lock(inner);
-    let forgotten = forget_locked(inner, &going);
+    let forgotten = leaners(inner, id).and_then(|leaners| forget_locked(inner, &going, &leaners));
     drop(guard);
     forgotten
 }
 
 /// A pack that goes, with what it holds where it can be opened.
 pub(crate) fn going(inner: &Inner, pack: PackId) -> Going {
-    let open = inner.cold.get(pack).or_else(|| {
-        let file = File::open(path(inner, pack)).ok()?;
-        Pack::open(file).ok().map(Arc::new)
-    });
-    let blobs = open.map(|open| open.blobs().map(|(blob, _)| blob).collect());
+    let blobs = peek(inner, pack).map(|open| open.blobs().map(|(blob, _)| blob).collect());
     Going { pack, blobs }
 }
 
+/// A pack as it is, whatever that says.
+fn peek(inner: &Inner, pack: PackId) -> Option<OpenPack> {
+    inner.cold.get(pack).or_else(|| {
+        let file = File::open(path(inner, pack)).ok()?;
+        Pack::open(file).ok().map(Arc::new)
+    })
+}
+
+/// The packs that lean on this one, with the files that they cannot give without it.
+fn leaners(inner: &Inner, id: PackId) -> Result<Vec<Going>> {
+    let mut leaners = Vec::new();
+    for (pack, facts) in table::all(inner)? {
+        if facts.leans_on.contains(&id.blob()) {
+            let open = peek(inner, pack);
+            let blobs = open.map(|open| lost_without(inner, &open, id, &facts));
+            let blobs = blobs.transpose()?;
+            leaners.push(Going { pack, blobs });
+        }
+    }
+    Ok(leaners)
+}
+
+/// The files of a pack of which a part may be in `id`: it is in no other pack on which it leans.
+fn lost_without(
+    inner: &Inner,
+    open: &OpenPack,
+    id: PackId,
+    facts: &PackFacts,
+) -> Result<Vec<BlobId>> {
+    let own: BTreeSet<BlobId> = open.units().collect();
+    table::peek(inner, |packed| {
+        let mut lost = Vec::new();
+        for (blob, _) in open.blobs().filter(|(blob, _)| !own.contains(blob)) {
+            for (unit, _) in open.units_of(blob).filter(|(unit, _)| !own.contains(unit)) {
+                let rows = packed.rows(unit)?;
+                let is_there = |row: &table::Row| {
+                    row.is_unit && row.pack != id && facts.leans_on.contains(&row.pack.blob())
+                };
+                if rows.iter().any(|row| row.pack == id) || !rows.iter().any(is_there) {
+                    lost.push(blob);
+                    break;
+                }
+            }
+        }
+        Ok(lost)
+    })
+}
+
 /// The same for who keeps other commits out.
-fn forget_locked(inner: &Inner, going: &[Going]) -> Result<()> {
-    inner.index.write(|txn| table::forget(txn, going))?;
+fn forget_locked(inner: &Inner, going: &[Going], leaners: &[Going]) -> Result<()> {
+    inner.index.write(|txn| {
+        table::forget(txn, going)?;
+        table::unlean(txn, going, leaners)
+    })?;
     inner.whole.clear();
     remove_files(inner, going)
 }
@@ -263,7 +323,7 @@ pub(super) fn remove(store: &Store, id: PackId) -> Result<()> {
     if is_needed || inner.guards.is_guarded(id.blob()) {
         return Err(StoreError::Needed { pack: id.blob() });
     }
-    forget_locked(inner, &going)
+    forget_locked(inner, &going, &[])
 }
 
 /// Files under `packs/` that the index does not name.
@@ -290,11 +350,39 @@ pub(super) fn orphans(inner: &Inner) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Removes a file that nothing named, unless the index names it meanwhile.
+pub(crate) fn remove_orphan(inner: &Inner, name: &str) -> Result<()> {
+    let guard = commit::lock(inner);
+    let known = table::all(inner)?;
+    if !known.iter().any(|(pack, _)| pack.to_string() == name) {
+        unlink(inner, name)?;
+    }
+    drop(guard);
+    Ok(())
+}
+
 /// Removes what a killed process has left.
 pub(crate) fn recover(inner: &Inner) -> Result<()> {
     for name in orphans(inner)? {
         tracing::debug!(pack = %name, "removing what is unfinished");
-        unlink(inner, &name)?;
+        remove_orphan(inner, &name)?;
+    }
+    mend(inner)
+}
+
+/// Forgets what an earlier version still counted on of packs that lean on one that is gone.
+fn mend(inner: &Inner) -> Result<()> {
+    let all = table::all(inner)?;
+    let known: BTreeSet<BlobId> = all.iter().map(|(pack, _)| pack.blob()).collect();
+    let leant_on = all.iter().flat_map(|(_, facts)| &facts.leans_on);
+    let gone: BTreeSet<BlobId> = leant_on.filter(|id| !known.contains(id)).copied().collect();
+    for id in gone {
+        let pack = PackId::from(id);
+        tracing::warn!(%pack, "other packs lean on one that is gone; what needs it is forgotten");
+        let guard = commit::lock(inner);
+        let leaners = leaners(inner, pack)?;
+        forget_locked(inner, &[going(inner, pack)], &leaners)?;
+        drop(guard);
     }
     Ok(())
 }

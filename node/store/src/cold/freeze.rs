@@ -103,6 +103,9 @@ pub(crate) fn plan<'a>(
     left_out: &BTreeSet<BlobId>,
 ) -> Result<Plan<'a>> {
     let mut plan = Plan::default();
+    // Nor do those that may lack parts of what they are said to have.
+    let mut left_out = left_out.clone();
+    left_out.extend(table::lame(&store.inner)?);
     // Where each blob is; nothing for what is to be packed.
     let mut seen: BTreeMap<BlobId, Option<BlobId>> = BTreeMap::new();
     table::view(&store.inner, |packed| {

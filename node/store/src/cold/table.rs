@@ -163,6 +163,16 @@ pub(crate) fn all(inner: &Inner) -> Result<Vec<(PackId, PackFacts)>> {
     })
 }
 
+/// Packs that lean on one that is gone. They should not be known to hold any file that needs it; an
+/// earlier version left such rows.
+pub(super) fn lame(inner: &Inner) -> Result<BTreeSet<BlobId>> {
+    let all = all(inner)?;
+    let known: BTreeSet<BlobId> = all.iter().map(|(pack, _)| pack.blob()).collect();
+    let is_lame = |facts: &PackFacts| facts.leans_on.iter().any(|pack| !known.contains(pack));
+    let lame = all.iter().filter(|(_, facts)| is_lame(facts));
+    Ok(lame.map(|(pack, _)| pack.blob()).collect())
+}
+
 /// Whether the index names this pack.
 pub(super) fn has(inner: &Inner, pack: PackId) -> Result<bool> {
     inner.index.read(|txn| match open(txn, PACKS)? {
@@ -259,6 +269,40 @@ pub(crate) fn forget(txn: &WriteTransaction, going: &[Going]) -> Result<()> {
     }
     drop((packs, packed));
     thaw_rows(txn, going.iter().map(|going| going.pack.blob()).collect())
+}
+
+/// Forgets of packs that leant on those that are gone what they cannot give without them, and that
+/// they lean on them. One that does not tell keeps only what leans on nothing.
+pub(super) fn unlean(txn: &WriteTransaction, gone: &[Going], leaners: &[Going]) -> Result<()> {
+    let gone: BTreeSet<BlobId> = gone.iter().map(|going| going.pack.blob()).collect();
+    let mut packs = txn.open_table(PACKS)?;
+    let mut packed = txn.open_table(PACKED)?;
+    for Going { pack, blobs } in leaners {
+        let id = pack.as_bytes().as_slice();
+        let facts = match packs.get(id)? {
+            Some(facts) => codec::decode::<FACTS_BYTES_MAX, PackFacts>(facts.value())?,
+            None => continue,
+        };
+        match blobs {
+            Some(blobs) => {
+                for blob in blobs {
+                    packed.remove(key(*blob, *pack.as_bytes()).as_slice())?;
+                }
+            }
+            None => packed.retain(|key, value| {
+                let row = codec::decode::<ROW_BYTES, (u64, bool)>(value);
+                key.get(ID_BYTES..) != Some(id) || row.is_ok_and(|(_, is_unit)| is_unit)
+            })?,
+        }
+        let leans_on = facts.leans_on.iter().filter(|pack| !gone.contains(pack));
+        let facts = PackFacts {
+            leans_on: leans_on.copied().collect(),
+            ..facts
+        };
+        let facts = codec::encode::<FACTS_BYTES_MAX>(&facts)?;
+        packs.insert(id, facts.as_slice())?;
+    }
+    Ok(())
 }
 
 /// Forgets that trees were wholly in these packs, or in such as lean on them.

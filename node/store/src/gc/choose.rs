@@ -96,7 +96,10 @@ impl<'a, 'b> Choosing<'a, 'b> {
 
     /// False if it was told to stop.
     pub(super) fn run(&mut self) -> Result<bool> {
-        self.caches = self.shelf.unlent()?;
+        self.caches = self.shelf.unlent().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the caches cannot be listed; none goes");
+            Vec::new()
+        });
         for at in 0..self.marked.units.len() {
             self.enter_unit(at);
         }
@@ -217,7 +220,7 @@ impl<'a, 'b> Choosing<'a, 'b> {
             Candidate::Unit(at) => self.choose(at, Went::Forgotten)?,
             Candidate::Form(at) => self.choose(at, Went::Form)?,
             Candidate::Pack(at) => self.drop_packs(at)?,
-            Candidate::Cache(at) => self.drop_cache(at)?,
+            Candidate::Cache(at) => self.drop_cache(at),
         }
         if self.batch.len() >= EVICT_MAX {
             self.evict()?;
@@ -358,14 +361,22 @@ impl<'a, 'b> Choosing<'a, 'b> {
         Ok(())
     }
 
-    fn drop_cache(&mut self, at: usize) -> Result<()> {
+    fn drop_cache(&mut self, at: usize) {
         let (name, bytes, last_s) = self.caches[at];
-        if self.ask.dry_run || self.shelf.drop_one(&name.to_string())? {
+        let gone = self.ask.dry_run
+            || self
+                .shelf
+                .drop_one(&name.to_string())
+                .unwrap_or_else(|error| {
+                    // There are other ways to the room that is wanted.
+                    tracing::warn!(%error, cache = %name, "a cache could not be removed; it stays");
+                    false
+                });
+        if gone {
             self.done.cache_bytes = self.done.cache_bytes.saturating_add(bytes);
             self.done.freed_bytes = self.done.freed_bytes.saturating_add(bytes);
             self.tell_of_other(name, Went::Cache, bytes, last_s);
         }
-        Ok(())
     }
 
     fn tell_of(&mut self, at: usize, went: Went, bytes: u64) {

@@ -172,6 +172,18 @@ fn freeze_all(
     Ok(())
 }
 
+/// Whether something of these trees or packs is gone or damaged since it was looked at: others can
+/// be frozen.
+pub(super) const fn is_of_these(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Incomplete { .. }
+            | StoreError::NoBlob { .. }
+            | StoreError::WrongBytes { .. }
+            | StoreError::Pack { .. }
+    )
+}
+
 fn freeze_group(
     store: &Store,
     group: &[TreeId],
@@ -191,12 +203,7 @@ fn freeze_group(
             made.bytes = made.bytes.saturating_add(frozen.bytes);
             Ok(())
         }
-        // Gone or damaged since it was looked at: the others can be frozen.
-        Err(
-            error @ (StoreError::Incomplete { .. }
-            | StoreError::NoBlob { .. }
-            | StoreError::WrongBytes { .. }),
-        ) => {
+        Err(error) if is_of_these(&error) => {
             tracing::debug!(%error, "some trees were not frozen");
             Ok(())
         }

@@ -11,7 +11,7 @@ use caravan_protocol::{
 };
 
 use super::{
-    freeze::Made,
+    freeze::{Made, is_of_these},
     mark::{self, Form, Marked},
 };
 use crate::{
@@ -57,17 +57,39 @@ pub(super) fn mostly_dead(
         if packs.iter().any(|at| done.contains(at)) {
             continue;
         }
-        let Some((listings, lives)) = living(store, marked, &packs)? else {
-            continue;
-        };
-        if taken + lives > REPACK_BYTES_MAX || store.disk()?.free / 2 < lives {
-            continue;
+        match one(store, marked, &packs, how, work, &mut taken) {
+            Ok(Some(bytes)) => {
+                made.bytes += bytes;
+                done.extend(packs);
+            }
+            Ok(None) => {}
+            Err(error) if is_of_these(&error) => {
+                tracing::warn!(%error, "a pack that is mostly dead could not be packed anew");
+            }
+            Err(error) => return Err(error),
         }
-        taken += lives;
-        made.bytes += write_anew(store, marked, &packs, &listings, how, work)?;
-        done.extend(packs);
     }
     Ok(())
+}
+
+/// The bytes of the pack that was written in the place of these; nothing if that is not worth it, or
+/// too much beside what was `taken` before.
+fn one(
+    store: &Store,
+    marked: &Marked,
+    packs: &BTreeSet<usize>,
+    how: Options,
+    work: &Work,
+    taken: &mut u64,
+) -> Result<Option<u64>> {
+    let Some((listings, lives)) = living(store, marked, packs)? else {
+        return Ok(None);
+    };
+    if *taken + lives > REPACK_BYTES_MAX || store.disk()?.free / 2 < lives {
+        return Ok(None);
+    }
+    *taken += lives;
+    write_anew(store, marked, packs, &listings, how, work).map(Some)
 }
 
 fn with_leaners(marked: &Marked, at: usize) -> BTreeSet<usize> {

@@ -43,7 +43,7 @@ fn own(seed: u8, size: usize) -> Vec<u8> {
     bytes
 }
 
-fn noise(seed: u8, size: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u8, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[seed]).finalize_xof().fill(&mut bytes);

@@ -16,6 +16,8 @@ const CLONE: i64 = 1;
 const RECURSIVE: i64 = 0x8000;
 /// `MOUNT_ATTR_RDONLY`.
 const READ_ONLY: u64 = 1;
+/// Mounts that a flood is: many, and little for the host.
+const FLOOD: usize = 300;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
     attempt(
@@ -29,6 +31,12 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "memory outside of limits",
         "mount one as large as the host's memory",
         |_| mount_with("tmpfs", "tmpfs", "size=100%").map(|place| format!("mounted on {place}")),
+    ),
+    attempt(
+        "mount.flood",
+        "mounts cost kernel memory and time",
+        "make hundreds of mounts",
+        flood,
     ),
     attempt(
         "mount.bind",
@@ -244,6 +252,23 @@ fn uncover(_: &Ground) -> Tried {
         .or_else(|_| unmount(c"/proc/kcore"))
         .or_else(|_| unmount(c"/proc/sys"))?;
     reads_something("/proc/timer_list").or_else(|_| opens_to_write("/proc/sys/kernel/core_pattern"))
+}
+
+fn flood(_: &Ground) -> Tried {
+    private();
+    let place = c(ASIDE);
+    fs::create_dir_all(ASIDE)?;
+    let mut made = 0;
+    let end = loop {
+        match mount(ASIDE, ASIDE, "none", libc::MS_BIND, "") {
+            Ok(_) if made < FLOOD => made += 1,
+            end => break end,
+        }
+    };
+    for _ in 0..=made {
+        let _ = unmount(&place);
+    }
+    Ok(end.map(|_| format!("{made} mounts were made"))?)
 }
 
 fn fresh_proc(_: &Ground) -> Tried {

@@ -171,6 +171,24 @@ pub(super) const READS: &[Attempt] = &[
         |_| reads_something("/proc/kpageflags"),
     ),
     attempt(
+        "proc.page-counts",
+        "row hammer's usual help",
+        "read how often each page of the host's memory is mapped",
+        |_| reads_something("/proc/kpagecount"),
+    ),
+    attempt(
+        "proc.page-groups",
+        "row hammer's usual help",
+        "read which group each page of the host's memory is of",
+        |_| reads_something("/proc/kpagecgroup"),
+    ),
+    attempt(
+        "proc.page-types",
+        "heap shaping",
+        "watch which pages the host has left",
+        |_| reads_something("/proc/pagetypeinfo"),
+    ),
+    attempt(
         "proc.pagemap",
         "row hammer's usual help",
         "learn at which physical address its memory is",

@@ -34,6 +34,9 @@ each_place!(
     package_managers_calls_go_through,
     only_three_descriptors_are_open,
     nothing_of_the_host_is_seen,
+    init_has_no_mounts_of_the_host,
+    no_working_directory_is_a_descriptor,
+    processes_have_limits_of_their_own,
     what_cannot_start_is_refused_and_leaves_nothing,
 );
 
@@ -350,7 +353,7 @@ fn no_forbidden_call_goes_through(place: &Place) {
     for line in text.lines() {
         let (name, errno) = line.split_once(' ').unwrap();
         let wanted: &[i32] = match name {
-            "clone3" | "unknown" | "io_setup" => &[libc::ENOSYS],
+            "clone3" | "unknown" | "io_setup" | "landlock" => &[libc::ENOSYS],
             "vsock" | "alg" | "packet" | "raw" | "raw6" | "sctp" | "seqpacket" | "mptcp6"
             | "netfilter" | "audit" => &[libc::EAFNOSUPPORT],
             _ => &[libc::EPERM],
@@ -386,8 +389,12 @@ fn only_three_descriptors_are_open(place: &Place) {
         .collect();
     // The last is the one that `ls` itself opened to look.
     assert_eq!(targets.len(), 4, "{text}");
-    // runc opens it no second time, so that it shows where it was.
-    assert!(targets[0].ends_with("/dev/null"), "{text}");
+    // runc opens it no second time, so that it shows as in the mount of init's that is gone.
+    let null = match place.runtime {
+        Some("runc") => "/null",
+        _ => "/dev/null",
+    };
+    assert!(targets[0].ends_with(null), "{text}");
     assert!(
         targets[1].starts_with("pipe:") && targets[1] == targets[2],
         "{text}"
@@ -421,6 +428,78 @@ fn nothing_of_the_host_is_seen(place: &Place) {
         .filter_map(|line| line.parse().ok())
         .collect();
     assert!(pids.contains(&1) && pids.len() <= 4, "{pids:?}");
+}
+
+fn init_has_no_mounts_of_the_host(place: &Place) {
+    let go = place.store.path("go");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &go, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    let mut spec = place.store.sh("mounts", "cat /go /proc/1/mountinfo");
+    spec.binds.push(Bind {
+        source: go.clone(),
+        target: "/go".into(),
+        read_only: true,
+    });
+    let mut running = place.sandbox.start(&spec).unwrap();
+    // Ends the wait of a command that has begun before init was told so.
+    fs::write(&go, "mounts\n").unwrap();
+    let text = output(&mut running);
+    assert_eq!(running.wait().unwrap().status, Status::Code(0), "{text}");
+    let (_, mounts) = text.split_once("mounts\n").unwrap();
+    assert!(mounts.contains(" / / "), "{mounts}");
+    if place.runtime.is_some() {
+        assert_eq!(mounts.lines().count(), 1, "{mounts}");
+    }
+    // What the job was lent shows where it comes from, as far as its own file system.
+    let store = place.store.dir.path().to_string_lossy().into_owned();
+    let mut others = mounts.lines().filter(|line| !line.contains(" /go "));
+    assert!(others.all(|line| !line.contains(&store)), "{mounts}");
+}
+
+fn no_working_directory_is_a_descriptor(place: &Place) {
+    let base = place.store.layer("ways");
+    let mut ways: Vec<_> = (3..40).map(|fd| format!("/proc/self/fd/{fd}")).collect();
+    ways.push("/proc/self".into());
+    for (index, way) in ways.iter().enumerate() {
+        let link = format!("way{index}");
+        std::os::unix::fs::symlink(way, base.join(&link)).unwrap();
+        for (job, cwd) in [("direct", way.clone()), ("linked", format!("/{link}"))] {
+            let mut spec = place.store.sh(&format!("{job}-{index}"), "echo in; ls");
+            spec.root.lowers.push("ways".into());
+            spec.cwd = cwd.into();
+            match (place.sandbox.start(&spec), place.runtime) {
+                (Err(Error::Refused(told)), Some(_)) => assert!(told.contains("/proc"), "{told}"),
+                (Ok(mut running), None) if way == "/proc/self" => {
+                    running.wait().unwrap();
+                }
+                (Ok(mut running), _) => {
+                    let text = output(&mut running);
+                    assert!(
+                        text.contains("enter the working directory"),
+                        "{way}: {text}"
+                    );
+                    assert_eq!(running.wait().unwrap().status, Status::Code(126), "{text}");
+                }
+                (other, _) => panic!("{way}: {other:?}"),
+            }
+            if index % 6 != 0 && way != "/proc/self" {
+                break;
+            }
+        }
+    }
+}
+
+fn processes_have_limits_of_their_own(place: &Place) {
+    let mut spec = place.store.sh("own", "cat /proc/self/limits");
+    spec.limits.disk_bytes = 64 << 20;
+    spec.limits.cpu_ms = Some(1_500);
+    let text = place.well(&spec);
+    let limit = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        let mut values = line[name.len()..].split_whitespace();
+        values.next().unwrap().to_owned()
+    };
+    assert_eq!(limit("Max file size"), (64 << 20).to_string(), "{text}");
+    assert_eq!(limit("Max cpu time"), "3", "{text}");
 }
 
 fn what_cannot_start_is_refused_and_leaves_nothing(place: &Place) {

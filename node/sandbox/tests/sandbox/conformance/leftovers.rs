@@ -8,10 +8,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use caravan_sandbox::{Launcher, OciError, OciRuntime, Sandbox as _, Spec, Status};
+use caravan_sandbox::{Error, Launcher, OciError, OciRuntime, Sandbox as _, Spec, Status};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+};
 
 use super::places::find_runtime;
-use crate::support::{Store, can_run, output, program};
+use crate::support::{Store, can_run, first_tag, output, program};
 
 /// Directories of control groups with a tag, in every hierarchy.
 fn groups_of(tag: &str) -> Vec<PathBuf> {
@@ -87,7 +91,7 @@ fn after_kill_nine_of_the_node_its_runtime_s_job_is_gone() {
         let store = Store::new();
         let script = "sleep 600 & echo ready; sleep 600";
         let mut node = node_with(&path, &store.sh("node", script));
-        let tag = format!("p{}", node.id());
+        let tag = first_tag(node.id());
         node.kill().unwrap();
         let mut rest = String::new();
         // Ends when the last process that has the job's output is gone.
@@ -102,6 +106,34 @@ fn after_kill_nine_of_the_node_its_runtime_s_job_is_gone() {
         );
         // The store is free at once.
         fs::remove_dir_all(store.dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn a_runtime_s_job_ends_with_its_supervisor() {
+    for name in ["runc", "crun"] {
+        let Some(runtime) = runtime(name, "a supervisor's death") else {
+            continue;
+        };
+        let job = format!("lost-{name}");
+        let store = Store::new();
+        let mut running = runtime.start(&store.sh(&job, "sleep 600")).unwrap();
+        let pipe = running.take_output().unwrap();
+        let comm = format!("job:{job}\n");
+        let is_ours = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == comm)
+        };
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let mut pids = pids.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+        let supervisor = Pid::from_raw(pids.find(is_ours).unwrap()).unwrap();
+        kill_process(supervisor, Signal::KILL).unwrap();
+        assert!(matches!(running.wait(), Err(Error::Lost)));
+        let five = Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        };
+        let ended = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&five)).unwrap();
+        assert_eq!(ended, 1, "{name}: the job lives on");
     }
 }
 
@@ -133,7 +165,7 @@ fn a_host_with_version_two_alone_is_enough_for_a_runtime() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let tag = format!("p{}", node.id());
+        let tag = first_tag(node.id());
         let spec = store.sh("unified", "cat /proc/self/cgroup; exit 5");
         let bytes = serde_json::to_vec(&spec).unwrap();
         node.stdin.take().unwrap().write_all(&bytes).unwrap();
@@ -161,6 +193,36 @@ fn groups_that_a_dead_runtime_left_are_cleaned_by_the_next() {
     fs::create_dir_all(parent.join(format!("caravan-{tag}.123"))).unwrap();
     assert!(runtime.clean(&tag.parse().unwrap()).unwrap() >= 1);
     assert_eq!(groups_of(tag), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn groups_of_another_user_keep_no_node_with_a_runtime_from_starting() {
+    let Some(runtime) = runtime("runc", "groups of another user") else {
+        return;
+    };
+    let tag = &format!("not-ours-{}", std::process::id());
+    let parent = Path::new("/sys/fs/cgroup/devices");
+    if !parent.join("cgroup.procs").exists() {
+        println!("SKIPPED: this host has no version 1 hierarchy of devices");
+        return;
+    }
+    let theirs = parent.join(format!("theirs-{tag}"));
+    let dirs = [
+        theirs.clone(),
+        theirs.join(format!("caravan-{tag}.1")),
+        theirs.join(format!("caravan-{tag}.1/x")),
+    ];
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+        std::os::unix::fs::chown(dir, Some(12_345), Some(12_345)).unwrap();
+    }
+    let cleaned = runtime.clean(&tag.parse().unwrap());
+    let there = dirs.iter().all(|dir| dir.is_dir());
+    for dir in dirs.iter().rev() {
+        let _ = fs::remove_dir(dir);
+    }
+    assert_eq!(cleaned.unwrap(), 0);
+    assert!(there);
 }
 
 #[test]
