@@ -2,36 +2,12 @@
 # The example specs of OBuilder's repository, word for word, with the results that its manual promises.
 # Their images are in a registry that this machine need not reach: others stand in under the same
 # names, made from Debian's packages. Takes minutes, and Debian's mirror.
-cargo build --quiet --locked -p caravan
-caravan() { "$PWD/target/debug/caravan" --data "$place/data" "$@"; }
-fail() {
-    echo "check-real: examples: $*" >&2
-    exit 1
-}
-# Runs the spec on standard input; its log is then in $place/log.
-built() {
-    name=$1
-    cat > "$place/$name.spec"
-    caravan build -f "$place/$name.spec" "$place/src" > "$place/log" 2>&1 || {
-        cat "$place/log" >&2
-        fail "$name was not built"
-    }
-}
-shows() { grep -qxF -e "$1" "$place/log" || { cat "$place/log" >&2; fail "$name does not print: $1"; }; }
+. scripts/check-real.d/node.lib
 
-mkdir -p "$place/src" "$place/busybox/bin" "$place/busybox/tmp"
+mkdir -p "$place/busybox/bin" "$place/busybox/tmp"
 cp /bin/busybox "$place/busybox/bin/"
 for tool in sh ls cat mkdir rm echo; do ln -s busybox "$place/busybox/bin/$tool"; done
-caravan node run --http none &
-node=$!
-at_end="caravan node stop > /dev/null 2>&1; wait $node"
-tries=0
-until caravan node status > /dev/null 2>&1; do
-    kill -0 "$node" || fail 'the node has ended'
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || fail 'the node does not answer'
-    sleep 0.1
-done
+start_node
 
 hello=busybox@sha256:d366a4665ab44f0648d7a00ae3fae139d55e32f9712c67accd604bb55df9d05a
 empty=patricoferris/empty@sha256:b95ca2b377dd736f609f0a10d63318c9f627a817823cf416402a29bfe9202bb9
@@ -44,7 +20,7 @@ built hello << 'SPEC'
  (shell /bin/sh -c)
  (run (shell "echo hello world")))
 SPEC
-shows 'hello world'
+shows_line 'hello world'
 
 # What an earlier step deleted is gone. (The original leaves the shell to macOS.)
 built deleted << 'SPEC'
@@ -56,7 +32,7 @@ built deleted << 'SPEC'
  (run (shell "rm -rf hello"))
  (run (shell "ls")))
 SPEC
-shows 'hello world'
+shows_line 'hello world'
 ! grep -qx hello "$place/log" || fail 'a deleted directory is back'
 
 # Images of opam have a switch; the user opam is in every base of ours.
@@ -90,15 +66,12 @@ built stages << 'SPEC'
   (dst /usr/local/bin/hello))
  (run (shell "hello")))
 SPEC
-shows 'Hello, world!'
+shows_line 'Hello, world!'
 
 # The second stage of example.spec: packages over the network, and a file of the first stage. The
 # first stage builds OBuilder itself from sources that no mirror of Debian has.
 # The image of Debian names its mirror; here it is the one of this host's apt, which the node lists.
-(
-    . node/effects/src/recipe/apt-sources.sh
-    apt_sources deb bookworm 'main updates security' > "$place/src/debian.sources"
-)
+archive_into "$place/src/debian.sources"
 cat > "$place/debian.spec" << 'SPEC'
 ((from debian-12)
  (copy (src debian.sources) (dst /etc/apt/sources.list.d/)))
@@ -123,5 +96,5 @@ built second << 'SPEC'
        (dst /usr/local/bin/obuilder))
  (run (shell "obuilder --help")))
 SPEC
-shows '--help'
+shows_line '--help'
 echo 'check-real: examples: all give what the manual says'

@@ -1,42 +1,15 @@
 # shellcheck shell=sh
 # The network of steps against the world: Debian's mirror as the host's apt has it, through the gate, by
 # root and by sudo; and what is not listed stays away. Takes minutes, Debian's mirror, and nothing else.
-cargo build --quiet --locked -p caravan
-caravan() { "$PWD/target/debug/caravan" --data "$place/data" "$@"; }
-fail() {
-    echo "check-real: network: $*" >&2
-    exit 1
-}
-# Runs the spec on standard input; its log is then in $place/log.
-built() {
-    name=$1
-    cat > "$place/$name.spec"
-    caravan build -f "$place/$name.spec" "$place/src" > "$place/log" 2>&1 || {
-        cat "$place/log" >&2
-        fail "$name was not built"
-    }
-}
-shows() { grep -q -- "$1" "$place/log" || { cat "$place/log" >&2; fail "$name does not print: $1"; }; }
+. scripts/check-real.d/node.lib
 
-mkdir -p "$place/src" "$place/data"
+mkdir -p "$place/data"
 # Small, so that one part can show its end.
 printf '[egress]\nbytes = "600MiB"\n' > "$place/data/config.toml"
-caravan node run --http none &
-node=$!
-at_end="caravan node stop > /dev/null 2>&1; wait $node"
-tries=0
-until caravan node status > /dev/null 2>&1; do
-    kill -0 "$node" || fail 'the node has ended'
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || fail 'the node does not answer'
-    sleep 0.1
-done
+start_node
 caravan base import debian-12 > /dev/null
 # Our bases name no archive: this host's own, for a step's apt.
-(
-    . node/effects/src/recipe/apt-sources.sh
-    apt_sources deb bookworm 'main updates security' > "$place/src/debian.sources"
-)
+archive_into "$place/src/debian.sources"
 
 # apt by root, with as much at once as it likes; then by sudo, which drops variables.
 built packages << 'SPEC'

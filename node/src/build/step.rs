@@ -229,15 +229,18 @@ impl Step<'_> {
         {
             return Err(why);
         }
-        let output = match passed && self.run.keep_layer {
-            true => Some(
-                workspace
-                    .ingest()
-                    .map_err(|error| ingest_failure(&error))?
-                    .tree,
-            ),
+        let kept = match passed && self.run.keep_layer {
+            true => Some(workspace.ingest()),
             false => None,
         };
+        let (output, unfit) = match kept {
+            None => (None, None),
+            Some(Ok(layer)) => (Some(layer.tree), None),
+            // What cannot be part of a layer cannot be so on any node: the step's own failure.
+            Some(Err(error @ StoreError::Refused { .. })) => (None, Some(ingest_failure(&error))),
+            Some(Err(error)) => return Err(ingest_failure(&error)),
+        };
+        let passed = passed && unfit.is_none();
         Ok(Built {
             verdict: if passed { Verdict::Pass } else { Verdict::Fail },
             output,
@@ -245,7 +248,7 @@ impl Step<'_> {
             log: Some(ended.log),
             wall_ms: ended.exit.wall_ms,
             cpu_ms: ended.exit.cpu_ms,
-            message: (!passed).then(|| failure(ended, self.action)),
+            message: (!passed).then(|| unfit.unwrap_or_else(|| failure(ended, self.action))),
             claim: None,
         })
     }

@@ -1,11 +1,17 @@
-//! Named outputs of a step that leaves something else in their place.
+//! Named outputs of a step that leaves something else in their place, and layers that cannot be.
 
 use super::*;
 
-pub(crate) const TESTS: [Test; 1] = [(
-    "a_step_s_named_outputs_are_its_own_small_files_and_nothing_else",
-    outputs,
-)];
+pub(crate) const TESTS: [Test; 2] = [
+    (
+        "a_step_s_named_outputs_are_its_own_small_files_and_nothing_else",
+        outputs,
+    ),
+    (
+        "what_cannot_be_part_of_a_layer_is_the_step_s_own_failure",
+        unfit,
+    ),
+];
 
 /// Named by what is left there. Only the last two are files of the step's own.
 const SCRIPT: &str = "
@@ -57,4 +63,13 @@ fn outputs(ground: &Ground) {
     for blob in built.outputs.values() {
         assert_eq!(ground.store.read_blob(*blob, 100).unwrap(), b"mine\n");
     }
+}
+
+/// Tried again elsewhere it would be the same: never infrastructure trouble.
+fn unfit(ground: &Ground) {
+    let built = ground.run(ground.step("mkfifo /home/user/pipe"));
+    assert_eq!((built.verdict, built.output), (Verdict::Fail, None), "{built:?}");
+    let words = built.message.unwrap();
+    assert!(words.contains("home/user/pipe") && words.contains("named pipe"), "{words}");
+    assert!(built.log.is_some());
 }
