@@ -68,8 +68,15 @@ fn outputs(ground: &Ground) {
 /// Tried again elsewhere it would be the same: never infrastructure trouble.
 fn unfit(ground: &Ground) {
     let built = ground.run(ground.step("mkfifo /home/user/pipe"));
-    assert_eq!((built.verdict, built.output), (Verdict::Fail, None), "{built:?}");
+    assert_eq!(
+        (built.verdict, built.output),
+        (Verdict::Fail, None),
+        "{built:?}"
+    );
     let words = built.message.unwrap();
-    assert!(words.contains("home/user/pipe") && words.contains("named pipe"), "{words}");
+    assert!(
+        words.contains("home/user/pipe") && words.contains("named pipe"),
+        "{words}"
+    );
     assert!(built.log.is_some());
 }

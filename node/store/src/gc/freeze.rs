@@ -59,7 +59,9 @@ pub(super) fn first(
     done.frozen_bytes = made.bytes;
     if let Err(error) = result {
         match error {
-            StoreError::Stopped { .. } => tracing::debug!("freezing was stopped: somebody waits for room, or the node stops"),
+            StoreError::Stopped { .. } => {
+                tracing::debug!("freezing was stopped: somebody waits for room, or the node stops")
+            }
             // Room is still wanted, and there are other ways to it.
             error => tracing::warn!(%error, "what is dear and idle could not be frozen"),
         }
