@@ -100,34 +100,16 @@ pub(crate) struct Builder {
     cpu_millis: Option<u64>,
     /// What goes on beside a step and after it.
     tasks: Tasks,
-    ids: Arc<Mutex<Vec<u32>>>,
-}
-
-/// Host ids lent to one job, given back when dropped.
-struct Ids {
-    base: u32,
-    free: Arc<Mutex<Vec<u32>>>,
-}
-
-impl Drop for Ids {
-    fn drop(&mut self) {
-        if let Ok(mut free) = self.free.lock() {
-            free.push(self.base);
-        }
-    }
 }
 
 impl Builder {
-    /// A builder of `slots` jobs at once. `tag` is part of the names of its jobs' cgroups.
+    /// A builder. `tag` is part of the names of its jobs' cgroups.
     pub(crate) fn new(
         store: Store,
         sandbox: Arc<dyn Sandbox>,
         fetcher: Fetcher,
         tag: String,
-        slots: u32,
     ) -> Self {
-        let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-        let ids = sandbox.id_bases().into_iter().take(slots).collect();
         Self {
             caches: Caches::new(store.clone()),
             store,
@@ -138,7 +120,6 @@ impl Builder {
             tag,
             cpu_millis: None,
             tasks: Tasks::new(),
-            ids: Arc::new(Mutex::new(ids)),
         }
     }
 
@@ -229,9 +210,6 @@ impl Builder {
         secrets: &Secrets,
         cancel: &CancellationToken,
     ) -> Built {
-        let Some(ids) = self.lend_ids() else {
-            return Built::infra("more steps run on this node than it has user ids for");
-        };
         let killer: Arc<Mutex<Option<Killer>>> = Arc::default();
         let work = {
             let (builder, action, run) = (self.clone(), action.clone(), run.clone());
@@ -245,7 +223,7 @@ impl Builder {
                     name: &name,
                     secrets: &secrets,
                 };
-                step.run(ids.base, &killer, &cancel)
+                step.run(&killer, &cancel)
             })
         };
         let stop = async {
@@ -261,14 +239,6 @@ impl Builder {
             built = work => built.unwrap_or_else(|_| Built::infra("the step's thread died")),
             () = stop => Built::infra("the attempt was cancelled"),
         }
-    }
-
-    fn lend_ids(&self) -> Option<Ids> {
-        let base = self.ids.lock().ok()?.pop()?;
-        Some(Ids {
-            base,
-            free: Arc::clone(&self.ids),
-        })
     }
 }
 

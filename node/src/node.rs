@@ -201,8 +201,7 @@ fn builder(
     let mirrors = config.archive_mirrors.clone();
     let fetcher = Fetcher::new(recipes.clone(), config.data.join("fetch"), mirrors);
     let tag = tag.as_str().to_owned();
-    Builder::new(home.store.clone(), sandbox, fetcher, tag, config.slots)
-        .with_cpu(config.cpu_millis)
+    Builder::new(home.store.clone(), sandbox, fetcher, tag).with_cpu(config.cpu_millis)
 }
 
 /// Room for the connections of all steps beside the node's own files. The usual soft limit of 1024 is

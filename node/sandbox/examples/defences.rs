@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for number in 0..count {
         for (index, (launcher, times, cpu)) in launchers.iter_mut().enumerate() {
-            let spec = what.spec(number * sets.len() + index, launcher.id_bases()[0])?;
+            let spec = what.spec(number * sets.len() + index)?;
             let begun = Instant::now();
             let exit = launcher.start(&spec)?.wait()?;
             times.push(begun.elapsed());
@@ -105,7 +105,7 @@ impl What {
         })
     }
 
-    fn spec(&self, number: usize, id_base: u32) -> Result<Spec, Box<dyn Error>> {
+    fn spec(&self, number: usize) -> Result<Spec, Box<dyn Error>> {
         let [upper, work] = ["u", "w"].map(|kind| self.own.join(format!("{kind}{number}")));
         fs::create_dir(&upper)?;
         fs::create_dir(&work)?;
@@ -116,7 +116,7 @@ impl What {
             work,
         };
         let job = format!("step-{number}").parse()?;
-        Ok(Spec::new(job, root, self.argv.clone(), id_base))
+        Ok(Spec::new(job, root, self.argv.clone()))
     }
 }
 

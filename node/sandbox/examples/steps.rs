@@ -12,7 +12,6 @@ use std::{
 
 use caravan_sandbox::{Launcher, Root, Sandbox as _, Spec, run_as_helper_if_asked};
 
-const ID_BASE: u32 = 1_000_000;
 const COUNT: usize = 200;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -64,7 +63,6 @@ fn spec(store: &Path, number: usize) -> Result<Spec, Box<dyn Error>> {
         format!("step-{number}").parse()?,
         root,
         vec!["/bin/true".to_owned()],
-        ID_BASE,
     ))
 }
 

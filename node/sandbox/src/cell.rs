@@ -1,16 +1,16 @@
 //! A cell: the empty sandbox that waits for a job, and init once the job runs.
 //!
 //! It is made ahead of the job, because joining a control group (which stops all forks of the
-//! host for milliseconds) and making a network take most of the time of a start. The stem joins
-//! the job's control group and then gives birth to init in new namespaces, as the supervisor's
-//! child. Init builds the root as root of the host, in a mount namespace of its own that the
+//! host for milliseconds), making a network and mounting what every job has take most of the time of
+//! a start. A process that lives for no more than that joins the job's control group and gives birth to
+//! init in new namespaces, as the supervisor's child. Init builds the root as root of the host, in a mount namespace of its own that the
 //! host's user namespace owns, and only then becomes root of the job's user namespace: so the
 //! job has no power over any of its namespaces but that over its own users' files and processes.
 //!
 //! Init is not dumpable, so nothing inside can look at it, its descriptors or its program.
 
 use std::{
-    io::Read,
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -19,6 +19,7 @@ use std::{
 
 use rustix::{
     fs::Mode,
+    io::Errno,
     mount::{MountPropagationFlags, mount_change},
     process::{
         DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
@@ -26,6 +27,7 @@ use rustix::{
     },
 };
 
+use self::root::Ahead;
 use crate::{
     defences::{Defence, Defences},
     gate,
@@ -48,9 +50,11 @@ mod places;
 pub(crate) mod privileges;
 mod root;
 mod runtime;
+mod scratch;
+mod skeleton;
 
-/// Sent by the supervisor when the stem is in its control groups.
-pub(crate) const GO: u8 = b'g';
+/// Sent by the supervisor when the job's limits stand.
+pub(crate) const BOUND: u8 = b'b';
 /// Exit code of an init that could not do its work; the reason went over the socket.
 const EXIT_FAILED: i32 = 71;
 
@@ -71,12 +75,24 @@ fn failed<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) 
     move |error| Problem::Failed(format!("{what}: {error}"))
 }
 
+/// What is known of a job before it comes.
+#[derive(Debug, Clone, Copy)]
+struct Birth {
+    /// The host's id of the job's root.
+    id_base: u32,
+    rootless: bool,
+    without: Defences,
+}
+
 /// What a cell is born with.
 pub(crate) struct Seed<'a> {
     /// To the supervisor.
     pub(crate) socket: &'a UnixStream,
     /// The job's user namespace; its ids are mapped before the job comes.
     pub(crate) users: BorrowedFd<'a>,
+    /// The host's id of the job's root.
+    pub(crate) id_base: u32,
+    pub(crate) rootless: bool,
     /// The same for all cells of a helper.
     pub(crate) guards: &'a Guards,
     /// Which limits no control group of this host can enforce.
@@ -112,25 +128,17 @@ struct Bounds {
     without: Defences,
 }
 
-/// The stem: waits until it is in the job's control group, then gives birth to init.
-pub(crate) fn stem(seed: &Seed<'_>) -> i32 {
-    let mut go = [0];
-    if (&mut &*seed.socket).read_exact(&mut go).is_err() {
-        return EXIT_FAILED;
-    }
+/// Gives birth to init, as a child of the caller's parent.
+pub(crate) fn bear(seed: &Seed<'_>) -> io::Result<Pid> {
     let keep = [seed.socket.as_fd(), seed.users];
     let namespaces = seed.guards.without.namespaces_left();
-    let word = match sys::fork_with(namespaces | sys::SIBLING, &keep, || init(seed)) {
-        Ok(pid) => Word::Born(pid.as_raw_nonzero().get()),
-        Err(error) => Word::Failed(format!("make namespaces: {error}")),
-    };
-    wire::send(&mut &*seed.socket, &word).map_or(EXIT_FAILED, |()| 0)
+    sys::fork_with(namespaces | sys::SIBLING, &keep, || init(seed))
 }
 
 /// Process 1 of the job.
 fn init(seed: &Seed<'_>) -> i32 {
     let mut socket = seed.socket;
-    match prepare(seed.guards.without).and_then(|()| begin(seed)) {
+    match prepare(seed).and_then(|ahead| begin(seed, ahead)) {
         Ok(command) => reap(socket, command),
         Err(problem) => {
             let word = match problem {
@@ -145,7 +153,21 @@ fn init(seed: &Seed<'_>) -> i32 {
 }
 
 /// Everything that needs no job.
-fn prepare(without: Defences) -> Result<(), Problem> {
+fn prepare(seed: &Seed<'_>) -> Result<Option<Ahead>, Problem> {
+    let without = seed.guards.without;
+    leave_the_host(without)?;
+    // A runtime shows its own tools what the stage would cover.
+    if seed.guards.runtime.is_some() {
+        return Ok(None);
+    }
+    Ahead::make(Birth {
+        id_base: seed.id_base,
+        rootless: seed.rootless,
+        without,
+    })
+}
+
+fn leave_the_host(without: Defences) -> Result<(), Problem> {
     die_with_supervisor()?;
     umask(Mode::from_raw_mode(0o022));
     hide()?;
@@ -179,7 +201,7 @@ fn die_with_supervisor() -> Result<(), Problem> {
 }
 
 /// Waits for the job, builds its root, starts its command.
-fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
+fn begin(seed: &Seed<'_>, ahead: Option<Ahead>) -> Result<Pid, Problem> {
     let (_, fds) = wire::receive_fds(seed.socket, 1).map_err(failed("receive the job's output"))?;
     let output: OwnedFd = fds.into_iter().next().ok_or_else(|| {
         Problem::Failed("receive the job's output: the supervisor is gone".to_owned())
@@ -196,7 +218,7 @@ fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
         return runtime::begin(seed, program, &output, request);
     }
     let without = seed.guards.without;
-    root::build(spec, seed.users, without)?;
+    root::build(spec, seed.users, ahead, without)?;
     // They are where the job finds them, and in no memory that comes from here.
     request.spec.secrets.clear();
     let spec = &request.spec;
@@ -221,9 +243,20 @@ fn begin(seed: &Seed<'_>) -> Result<Pid, Problem> {
         unguarded: seed.unguarded,
         without,
     };
+    await_limits(seed)?;
     let pid = sys::fork(|| command::run(spec, &standard, bounds)).map_err(failed("fork"))?;
     wire::send(&mut &*seed.socket, &Word::Running).map_err(failed("report"))?;
     Ok(pid)
+}
+
+/// Nothing of the job's runs before its limits stand; they mostly do by now.
+fn await_limits(seed: &Seed<'_>) -> Result<(), Problem> {
+    let mut word = [0];
+    io::Read::read_exact(&mut &*seed.socket, &mut word).map_err(failed("hear of the limits"))?;
+    match word {
+        [BOUND] => Ok(()),
+        _ => Err(Problem::Failed("hear of the limits".to_owned())),
+    }
 }
 
 /// What the command gets as descriptors 0 and 1, 2. Init itself keeps none of them.
@@ -248,8 +281,8 @@ impl Standard {
     }
 }
 
-/// Buries the dead until the command itself has ended; then init ends and the kernel kills the
-/// rest.
+/// Buries the dead until the command itself has ended, and then everybody else: when the word goes
+/// out, init is all that is left of the job.
 fn reap(mut socket: &UnixStream, command: Pid) -> i32 {
     loop {
         let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::empty()) else {
@@ -264,6 +297,23 @@ fn reap(mut socket: &UnixStream, command: Pid) -> i32 {
             // Only stopped: it may go on.
             (None, None) => continue,
         };
+        end_the_rest();
         return wire::send(&mut socket, &word).map_or(EXIT_FAILED, |()| 0);
+    }
+}
+
+/// Kills and buries all that the command has left. What is not process 1 leaves that to the kernel
+/// and the supervisor: for it, all others are all others of the host.
+fn end_the_rest() {
+    if rustix::process::getpid() != Pid::INIT {
+        return;
+    }
+    loop {
+        sys::kill_all_others();
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // Nobody is left.
+            Err(_) => return,
+        }
     }
 }

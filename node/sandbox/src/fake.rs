@@ -14,8 +14,6 @@ use std::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
-    ids,
-    limits::ID_FIRST,
     sandbox::{Error, Exit, Limit, Running, Sandbox, Status},
     spec::{JobName, Network, Spec},
     wire::{self, Reply},
@@ -100,11 +98,6 @@ impl Sandbox for FakeSandbox {
             .spawn(move || play(&script, write.into(), &theirs, wall))
             .map_err(failed("start a thread"))?;
         Ok(Running::new(read, ours, gate))
-    }
-
-    /// Nobody is ever made of them.
-    fn id_bases(&self) -> Vec<u32> {
-        ids::ranges(ID_FIRST)
     }
 }
 

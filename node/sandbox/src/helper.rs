@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     str::FromStr,
@@ -28,7 +28,7 @@ use crate::{
     defences::{Defence, DefenceError, Defences},
     ids::{Block, ClaimError},
     landlock::Landlock,
-    limits::{HELPER_STOP_MS, ID_FIRST, JOBS_MAX, WARM_AFTER, WARM_MAX},
+    limits::{HELPER_STOP_MS, JOBS_MAX, WARM_AFTER, WARM_MAX},
     oci::Program,
     rights::Rights,
     seccomp::Filter,
@@ -41,8 +41,11 @@ use crate::{
 pub const HELPER_ARG: &str = "caravan-sandbox-helper";
 /// First byte of an answer: ready, or the reason why not follows.
 pub(crate) const READY: u8 = b'r';
-/// An order to run the job whose two descriptors come with it.
-pub(crate) const JOB: u8 = b'j';
+/// The news that a cell has a job, or an order for one if none is ready.
+pub(crate) const TAKEN: u8 = b'j';
+/// An answer: a cell, by the socket that comes with it, of the generation that follows. Without a
+/// socket there can be no more.
+pub(crate) const CELL: u8 = b'c';
 /// An order to mark all later jobs with the tag that follows.
 pub(crate) const TAG: u8 = b't';
 /// An order to have an OCI runtime start the commands of all later jobs.
@@ -115,11 +118,26 @@ struct Helper {
     /// Held for the jobs by their supervisors as well.
     ids: Option<Block>,
     /// Supervisors that wait for a job, oldest first.
-    ready: VecDeque<OwnedFd>,
+    ready: VecDeque<Supervisor>,
     /// Supervisors that have one.
-    busy: Vec<OwnedFd>,
+    busy: Vec<Supervisor>,
     /// When the next one is made ready, if there are too few.
     warm_at: Option<Instant>,
+    /// Counts the orders after which no cell made before is of use.
+    generation: u8,
+}
+
+/// A supervisor as the helper knows it.
+struct Supervisor {
+    socket: OwnedFd,
+    /// Which of the block's ranges of ids its job has; nobody else's has it meanwhile.
+    range: u32,
+}
+
+impl AsFd for Supervisor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Helper {
@@ -143,9 +161,7 @@ impl Helper {
         // While no job is there: what moves into a group of its own is the node, and this.
         let places = Places::settle().map_err(|error| format!("failed to {error}"))?;
         let ids = claim_ids().map_err(|error| format!("failed to {error}"))?;
-        let first = ids.as_ref().map_or(ID_FIRST, Block::first);
-        let answer: Vec<u8> = [READY].into_iter().chain(first.to_le_bytes()).collect();
-        rustix::io::write(&launcher, &answer).map_err(told("answer"))?;
+        rustix::io::write(&launcher, &[READY]).map_err(told("answer"))?;
         let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
         null.and_then(rustix::stdio::dup2_stdin)
             .map_err(told("open /dev/null"))?;
@@ -168,6 +184,7 @@ impl Helper {
             ready: VecDeque::new(),
             busy: Vec::new(),
             warm_at: None,
+            generation: 0,
         })
     }
 
@@ -206,21 +223,21 @@ impl Helper {
 
     /// Takes one order; whether there may be more.
     fn obey(&mut self) -> bool {
-        let Ok((order, fds)) = wire::receive_fds(&self.launcher, wire::ORDER_MAX) else {
+        let Ok((order, _)) = wire::receive_fds(&self.launcher, wire::ORDER_MAX) else {
             return false;
         };
         match order.split_first() {
             None => return false,
-            Some((&JOB, _)) if fds.len() == 2 => self.hand_out(&fds),
+            Some((&TAKEN, _)) => self.note_taken(),
             Some((&TAG, tag)) => {
                 let tag = std::str::from_utf8(tag)
                     .ok()
                     .and_then(|tag| tag.parse().ok());
                 if let Some(tag) = tag {
                     self.kit.tag = tag;
-                    // They carry the old one.
-                    self.ready.clear();
                 }
+                // They carry the old one.
+                self.renounce();
             }
             Some((&RUNTIME, program)) => {
                 // With another than the one that was asked for, no job shall start.
@@ -228,7 +245,7 @@ impl Helper {
                     return false;
                 };
                 self.kit.guards.runtime = Some(program);
-                self.ready.clear();
+                self.renounce();
             }
             // Only our own launcher speaks to us.
             Some(_) => {}
@@ -236,25 +253,29 @@ impl Helper {
         true
     }
 
-    /// Gives a job to a waiting supervisor. If none takes it, the launcher sees its socket close.
-    fn hand_out(&mut self, fds: &[OwnedFd]) {
-        if self.busy.len() >= JOBS_MAX {
-            return;
-        }
-        self.ready_one();
-        while let Some(supervisor) = self.ready.pop_front() {
-            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            if wire::send_fds(&supervisor, &[JOB], &fds).is_ok() {
-                self.busy.push(supervisor);
-                return;
-            }
-        }
+    /// Lets go of all cells that wait; the launcher takes none of them any more.
+    fn renounce(&mut self) {
+        self.ready.clear();
+        self.generation = self.generation.wrapping_add(1);
     }
 
-    fn ready_one(&mut self) {
+    /// A cell has its job. Cells are taken in the order in which they were offered; if none is there,
+    /// the launcher waits for one.
+    fn note_taken(&mut self) {
         if self.ready.is_empty() {
             self.fork_one();
         }
+        match self.ready.pop_front() {
+            Some(supervisor) => self.busy.push(supervisor),
+            None => self.offer(None),
+        }
+    }
+
+    /// Hands the launcher the way to a cell, or the word that there is none.
+    fn offer(&self, cell: Option<BorrowedFd<'_>>) {
+        let fds: Vec<_> = cell.into_iter().collect();
+        // Fails only if the launcher is gone, with which everything ends.
+        let _ = wire::send_fds(&self.launcher, &[CELL, self.generation], &fds);
     }
 
     /// Makes one ready if there are too few, but not beside the start of the job for which another
@@ -276,23 +297,55 @@ impl Helper {
     }
 
     fn fork_one(&mut self) {
-        let kind = SocketType::SEQPACKET;
-        let pair = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
-        let Ok((ours, theirs)) = pair else { return };
-        let keep: Vec<_> = [theirs.as_fd()]
+        // There are as many ranges of ids.
+        if self.ready.len() + self.busy.len() >= JOBS_MAX {
+            return;
+        }
+        let pair = || {
+            socketpair(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )
+        };
+        let (Ok((ours, theirs)), Ok((launchers, job))) = (pair(), pair()) else {
+            return;
+        };
+        let keep: Vec<_> = [theirs.as_fd(), job.as_fd()]
             .into_iter()
             .chain(self.ids.as_ref().map(Block::as_fd))
             .collect();
-        let forked = sys::fork_with(0, &keep, || supervise(&theirs, &self.kit));
+        let range = self.free_range();
+        let forked = sys::fork_with(0, &keep, || supervise(&theirs, &job, &self.kit, range));
         if forked.is_ok() {
-            self.ready.push_back(ours);
+            self.offer(Some(launchers.as_fd()));
+            self.ready.push_back(Supervisor {
+                socket: ours,
+                range,
+            });
         }
+    }
+
+    /// The first range that is nobody's; there are enough for all that can be at once.
+    fn free_range(&self) -> u32 {
+        let mut taken: Vec<u32> = (self.ready.iter().chain(&self.busy))
+            .map(|supervisor| supervisor.range)
+            .collect();
+        taken.sort_unstable();
+        (0..)
+            .zip(taken)
+            .find(|(range, taken)| range != taken)
+            .map_or_else(
+                || u32::try_from(self.ready.len() + self.busy.len()).unwrap_or(u32::MAX),
+                |(range, _)| range,
+            )
     }
 
     /// Tells every supervisor to end its job, waits until they are gone, and removes what one
     /// that was killed may have left.
     fn stop(&mut self) {
-        let mut left: Vec<OwnedFd> = self.ready.drain(..).chain(self.busy.drain(..)).collect();
+        let mut left: Vec<Supervisor> = self.ready.drain(..).chain(self.busy.drain(..)).collect();
         for supervisor in &left {
             let _ = shutdown(supervisor, Shutdown::Write);
         }

@@ -122,18 +122,18 @@ fn ids_per_block() -> u32 {
     u32::try_from(JOBS_MAX).expect("few jobs") * ID_COUNT
 }
 
-/// The first ids of each job's range in the block that begins with `first`.
-pub(crate) fn ranges(first: u32) -> Vec<u32> {
-    (first..first + ids_per_block())
-        .step_by(ID_COUNT as usize)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    /// The first ids of each job's range in the block that begins with `first`.
+    fn ranges(first: u32) -> Vec<u32> {
+        (first..first + ids_per_block())
+            .step_by(ID_COUNT as usize)
+            .collect()
+    }
 
     fn locks() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
@@ -24,9 +25,8 @@ use crate::{
     cgroup::Places,
     defences::Defences,
     gate,
-    helper::{HELPER_ARG, JOB, READY, RUNTIME, TAG, is_helper},
-    ids,
-    limits::HELPER_START_MS,
+    helper::{CELL, HELPER_ARG, READY, RUNTIME, TAG, TAKEN, is_helper},
+    limits::{HELPER_START_MS, JOBS_MAX},
     sandbox::{Error, Running, Sandbox},
     spec::{JobName, Network, Spec},
     wire::{self, Reply, Request, WireError},
@@ -34,6 +34,8 @@ use crate::{
 
 /// This process's own program.
 const SELF: &str = "/proc/self/exe";
+/// Bytes of the helper's word about a cell.
+const CELL_BYTES: usize = 2;
 /// Bytes of the reason that a helper gives for not starting.
 const REASON_MAX: usize = 512;
 
@@ -41,8 +43,8 @@ const REASON_MAX: usize = 512;
 #[derive(Debug)]
 pub struct Launcher {
     socket: OwnedFd,
-    /// The first id of the helper's jobs.
-    ids: u32,
+    /// Which cells are of use; held while one is taken.
+    generation: Mutex<u8>,
     helper: Child,
 }
 
@@ -99,17 +101,17 @@ impl Launcher {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| Error::HelperStart(format!("{}: {error}", program.display())))?;
-        let mut launcher = Self {
+        let launcher = Self {
             socket,
+            generation: Mutex::new(0),
             helper,
-            ids: 0,
         };
-        launcher.ids = launcher.await_answer()?;
+        launcher.await_answer()?;
         Ok(launcher)
     }
 
-    /// What a helper that is ready says: the first id of its jobs.
-    fn await_answer(&self) -> Result<u32, Error> {
+    /// Waits for the helper to say that it is ready.
+    fn await_answer(&self) -> Result<(), Error> {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         let limit = Timespec {
             tv_sec: i64::from(HELPER_START_MS) / 1_000,
@@ -128,7 +130,7 @@ impl Launcher {
         let (answer, _) = wire::receive_fds(&self.socket, REASON_MAX)
             .map_err(|error| wrong("hear the helper", error))?;
         match answer.as_slice() {
-            &[READY, a, b, c, d] => Ok(u32::from_le_bytes([a, b, c, d])),
+            [READY] => Ok(()),
             [_, ..] => Err(Error::HelperStart(
                 String::from_utf8_lossy(&answer).into_owned(),
             )),
@@ -148,14 +150,58 @@ impl Launcher {
             source,
         })?;
         let order: Vec<u8> = [TAG].into_iter().chain(tag.as_str().bytes()).collect();
-        wire::send_fds(&self.socket, &order, &[]).map_err(|_| Error::HelperGone)?;
+        self.renounce(&order)?;
         Ok(count)
     }
 
     /// Has an OCI runtime start the commands of all later jobs.
     pub(crate) fn use_runtime(&self, program: &[u8]) -> Result<(), Error> {
         let order: Vec<u8> = [RUNTIME].iter().chain(program).copied().collect();
-        wire::send_fds(&self.socket, &order, &[]).map_err(|_| Error::HelperGone)
+        self.renounce(&order)
+    }
+
+    /// Sends an order after which no cell made before it is of use.
+    fn renounce(&self, order: &[u8]) -> Result<(), Error> {
+        let mut generation = self.generation();
+        wire::send_fds(&self.socket, order, &[]).map_err(|_| Error::HelperGone)?;
+        *generation = generation.wrapping_add(1);
+        Ok(())
+    }
+
+    fn generation(&self) -> MutexGuard<'_, u8> {
+        self.generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way to a cell that is nobody else's. The helper hears of it afterwards, if one was ready.
+    fn take_cell(&self) -> Result<Cell<'_>, Error> {
+        let generation = self.generation();
+        let mut is_asked = false;
+        loop {
+            match wire::receive_fds_if_there(&self.socket, CELL_BYTES, is_asked) {
+                Err(Errno::AGAIN) => {
+                    wire::send_fds(&self.socket, &[TAKEN], &[]).map_err(|_| Error::HelperGone)?;
+                    is_asked = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Error::HelperGone),
+                Ok((word, fds)) => match (word.as_slice(), fds.into_iter().next()) {
+                    ([CELL, of], Some(socket)) if *of == *generation => {
+                        return Ok(Cell {
+                            socket: UnixStream::from(socket),
+                            untold: (!is_asked).then_some(&self.socket),
+                        });
+                    }
+                    ([CELL, of], None) if *of == *generation => {
+                        let what = format!("there are {JOBS_MAX} jobs already");
+                        return Err(Error::Setup(what));
+                    }
+                    ([CELL, _], _) => {}
+                    _ => return Err(Error::HelperGone),
+                },
+            }
+        }
     }
 
     /// Process id of the helper, for whoever watches over the node.
@@ -164,23 +210,35 @@ impl Launcher {
     }
 }
 
-impl Sandbox for Launcher {
-    fn id_bases(&self) -> Vec<u32> {
-        ids::ranges(self.ids)
-    }
+/// A cell that was taken.
+struct Cell<'a> {
+    socket: UnixStream,
+    /// To the helper, if it does not know that the cell was taken.
+    untold: Option<&'a OwnedFd>,
+}
 
+impl Drop for Cell<'_> {
+    fn drop(&mut self) {
+        if let Some(helper) = self.untold {
+            // If the helper is gone, so is every cell.
+            let _ = wire::send_fds(helper, &[TAKEN], &[]);
+        }
+    }
+}
+
+impl Sandbox for Launcher {
     fn start(&self, spec: &Spec) -> Result<Running, Error> {
         spec.check()?;
         let request = wire::frame(&Request { spec: spec.clone() }).map_err(Error::Wire)?;
         let (read, write) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|error| wrong("make a pipe", error))?;
-        let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Io {
-            what: "make a socket",
+        let cell = self.take_cell()?;
+        let ours = cell.socket.try_clone().map_err(|source| Error::Io {
+            what: "keep a socket",
             source,
         })?;
-        wire::send_fds(&self.socket, &[JOB], &[theirs.as_fd(), write.as_fd()])
-            .map_err(|_| Error::HelperGone)?;
-        drop((theirs, write));
+        wire::send_fds(&ours, b"j", &[write.as_fd()]).map_err(|_| Error::HelperGone)?;
+        drop(write);
         let gone_or_lost = |error| {
             if is_gone(&error) {
                 Error::HelperGone
@@ -193,6 +251,8 @@ impl Sandbox for Launcher {
             WireError::Io(error) => gone_or_lost(error),
             error => Error::Wire(error),
         })?;
+        // The job is on its way; only now the helper's next cell may take a processor.
+        drop(cell);
         match wire::receive::<Reply>(&mut &ours) {
             Ok(Reply::Started) => {
                 let gate = match spec.network {

@@ -205,10 +205,6 @@ impl fmt::Display for OciRuntime {
 }
 
 impl Sandbox for OciRuntime {
-    fn id_bases(&self) -> Vec<u32> {
-        self.launcher.id_bases()
-    }
-
     fn start(&self, spec: &Spec) -> Result<Running, Error> {
         spec.check()?;
         refuse(&self.program, &spec.limits)?;

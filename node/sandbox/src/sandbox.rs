@@ -87,7 +87,7 @@ pub enum Limit {
     Output,
 }
 
-/// The end of a job: all its processes are dead and its mounts are gone.
+/// The end of a job: all its processes are dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// How the command ended.
@@ -109,10 +109,6 @@ pub trait Sandbox: Send + Sync {
     /// # Errors
     /// Nothing is left running when this fails.
     fn start(&self, spec: &Spec) -> Result<Running, Error>;
-
-    /// First ids of the host's users that jobs may be given, each with all of its range for one job at
-    /// a time. Nobody else on this machine has them.
-    fn id_bases(&self) -> Vec<u32>;
 }
 
 /// A killed job is gone within a second; a host under load may need longer.
@@ -129,6 +125,8 @@ pub struct Running {
     gate: Option<OwnedFd>,
     socket: Arc<UnixStream>,
     exit: Option<Exit>,
+    /// Nothing of the job is left: no mount, no control group.
+    buried: bool,
 }
 
 impl Running {
@@ -138,6 +136,7 @@ impl Running {
             gate,
             socket: Arc::new(socket),
             exit: None,
+            buried: false,
         }
     }
 
@@ -153,11 +152,27 @@ impl Running {
         self.gate.take()
     }
 
-    /// Blocks until the job is over. Readable [`AsFd`] means that this will not block.
+    /// Blocks until nothing of the job is left: its processes dead, its mounts and groups gone.
     ///
     /// # Errors
     /// Only for faults of the sandbox; asked again after an `Ok` it answers the same.
     pub fn wait(&mut self) -> Result<Exit, Error> {
+        let exit = self.ended()?;
+        if !self.buried {
+            // It has said all; its end is that of its socket.
+            let _ = wire::receive::<Reply>(&mut &*self.socket);
+            self.buried = true;
+        }
+        Ok(exit)
+    }
+
+    /// Blocks until every process of the job is dead, so that nobody writes to its directories any
+    /// more. They may still be mounted for a moment: [`Running::wait`], or a drop, waits for that.
+    /// Readable [`AsFd`] means that this will not block.
+    ///
+    /// # Errors
+    /// Only for faults of the sandbox; asked again after an `Ok` it answers the same.
+    pub fn ended(&mut self) -> Result<Exit, Error> {
         if let Some(exit) = self.exit {
             return Ok(exit);
         }
@@ -191,10 +206,12 @@ impl AsFd for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.exit.is_some() {
+        if self.buried {
             return;
         }
-        self.kill();
+        if self.exit.is_none() {
+            self.kill();
+        }
         let mut ended = [PollFd::new(&self.socket, PollFlags::IN)];
         if poll(&mut ended, Some(&DEATH_MAX)).is_ok_and(|count| count > 0) {
             // However it ended, nobody asks any more.

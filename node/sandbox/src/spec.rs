@@ -191,10 +191,10 @@ pub struct Spec {
     pub network: Network,
     /// Its bounds.
     pub limits: Limits,
-    /// The host's user id of user 0 inside; 65,536 ids from here belong to
-    /// this job alone while it runs: the caller never gives one range to two. Without root all jobs
-    /// have the same ids, those of their node's own namespace, whatever is said here.
-    pub id_base: u32,
+    /// The host's user id of user 0 inside; 65,536 ids from here belong to this job alone while it
+    /// runs. Without root all jobs have the same ids, those of their node's own namespace. Whoever
+    /// starts the job gives it its ids; what a caller says is nothing.
+    pub(crate) id_base: u32,
     /// Whether its node is not root. Found out by whoever starts the job; what a caller says is
     /// nothing.
     pub(crate) rootless: bool,
@@ -208,7 +208,7 @@ pub struct Spec {
 
 impl Spec {
     /// A command run by root in `/`, without network, under the usual limits.
-    pub fn new(job: JobName, root: Root, argv: Vec<String>, id_base: u32) -> Self {
+    pub fn new(job: JobName, root: Root, argv: Vec<String>) -> Self {
         let env = [
             (
                 "PATH",
@@ -232,7 +232,7 @@ impl Spec {
             hostname: "builder".to_owned(),
             network: Network::None,
             limits: Limits::default(),
-            id_base,
+            id_base: 0,
             rootless: false,
             setuid_inside: false,
             scratch: true,
@@ -314,14 +314,6 @@ impl Spec {
     fn check_numbers(&self) -> Result<(), SpecError> {
         number("uid", self.uid.into(), self.uid < ID_COUNT, "below 65536")?;
         number("gid", self.gid.into(), self.gid < ID_COUNT, "below 65536")?;
-        // Below it live the host's own users.
-        let base_fits = self.id_base >= ID_COUNT && self.id_base <= u32::MAX - 2 * ID_COUNT;
-        number(
-            "id_base",
-            self.id_base.into(),
-            base_fits,
-            "65536 to 4294836223",
-        )?;
         self.limits.check()
     }
 }

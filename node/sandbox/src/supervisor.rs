@@ -24,7 +24,7 @@ use rustix::{
 use crate::{
     cell::{self, Guards, Seed, Unguarded},
     cgroup::{Controller, Group, Leftover, Places},
-    defences::Defences,
+    defences::{Defence, Defences},
     disk::Look,
     gate,
     guard::Guard,
@@ -47,25 +47,61 @@ pub(crate) struct Kit {
     pub(crate) first_id: Option<u32>,
 }
 
-/// The whole life of a supervisor. `helper` is its socket to the helper: it brings the job, and
-/// its end is the order to stop.
-pub(crate) fn supervise(helper: &OwnedFd, kit: &Kit) -> i32 {
+impl Kit {
+    /// The host's id of the root of the job that has this range of the block.
+    fn id_base(&self, range: u32) -> u32 {
+        let without = self.guards.without.has(Defence::UserNamespace);
+        match self.first_id {
+            Some(first) if !without => first + range * ID_COUNT,
+            _ => 0,
+        }
+    }
+}
+
+/// The whole life of a supervisor. `helper` is its socket to the helper, whose end is the order to
+/// stop; the job comes from the launcher by the other.
+pub(crate) fn supervise(helper: &OwnedFd, job: &OwnedFd, kit: &Kit, range: u32) -> i32 {
     sys::reap_children_by_kernel(false);
-    let cell = Cell::make(kit);
-    let Ok((_, fds)) = wire::receive_fds(helper, wire::ORDER_MAX) else {
-        return 1;
-    };
-    let Ok([socket, output]) = <[OwnedFd; 2]>::try_from(fds) else {
+    let cell = Cell::make(kit, range);
+    let Some((socket, output)) = await_job(helper, job) else {
         return 0;
     };
-    let socket = UnixStream::from(socket);
-    let reply = match cell {
-        Ok(cell) => cell.run(&socket, output, helper.as_fd()),
-        Err(error) => Reply::Failed(error),
+    let (reply, rest) = match cell {
+        Ok(mut cell) => {
+            let reply = cell.run(&socket, output, helper.as_fd());
+            // Init alone is left, which is ours: whoever waits for the job's end has it. What must be
+            // gone before its directories are used again is gone when the socket is closed.
+            let rest = cell.is_over.then_some(cell);
+            (reply, rest)
+        }
+        Err(error) => (Reply::Failed(error), None),
     };
     // Nobody listens if the launcher is gone.
     let _ = wire::send(&mut &socket, &reply);
+    drop(rest);
     0
+}
+
+/// The job's socket and its output; nothing if the cell is not wanted any more.
+fn await_job(helper: &OwnedFd, job: &OwnedFd) -> Option<(UnixStream, OwnedFd)> {
+    loop {
+        let mut fds = [
+            PollFd::new(job, PollFlags::IN),
+            PollFd::new(helper, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            Err(_) => return None,
+            Ok(_) => {}
+        }
+        if !fds[1].revents().is_empty() {
+            return None;
+        }
+        // One byte alone, so that nothing of the request is taken for part of it.
+        let (_, fds) = wire::receive_fds(job, 1).ok()?;
+        let output = fds.into_iter().next()?;
+        return Some((UnixStream::from(job.try_clone().ok()?), output));
+    }
 }
 
 /// A cell as its supervisor sees it.
@@ -79,69 +115,48 @@ struct Cell {
     leftover: Option<Leftover>,
     group: Group,
     without: Defences,
+    /// Every process of the job is dead, and init about to end.
+    is_over: bool,
+    /// The host's id of the job's root.
+    id_base: u32,
 }
 
-/// A user namespace, kept by a process that does nothing else.
+/// A user namespace, its ids mapped.
 struct Users {
     namespace: OwnedFd,
-    keeper: Pid,
-    /// Its end lets the keeper go.
-    leash: Option<OwnedFd>,
     /// Whether this helper's node is not root: then all jobs have the ids of its own namespace.
     rootless: bool,
 }
 
 impl Users {
-    fn make(owner: Option<u32>) -> io::Result<Self> {
+    fn make(owner: Option<u32>, id_base: u32) -> io::Result<Self> {
         let Some(owner) = owner else {
-            return Self::make_owned();
+            return Self::make_owned(id_base);
         };
         let rights = rustix::thread::capabilities(None)?;
         set_thread_res_uid(Uid::ROOT, Uid::from_raw(owner), Uid::ROOT)?;
         let made = set_capabilities(None, rights)
             .map_err(io::Error::from)
-            .and_then(|()| Self::make_owned());
+            .and_then(|()| Self::make_owned(id_base));
         set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
         made
     }
 
-    fn make_owned() -> io::Result<Self> {
-        let (end, leash) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let keeper = sys::fork_with(sys::NEW_USERS, &[end.as_fd()], || {
-            // Returns when the supervisor lets go or dies.
-            let _ = rustix::io::read(&end, &mut [0; 1]);
-            0
-        })?;
-        let path = format!("/proc/{}/ns/user", keeper.as_raw_nonzero());
-        let namespace = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self {
-            namespace,
-            keeper,
-            leash: Some(leash),
-            rootless: Rights::own() == Rights::Rootless,
-        })
+    fn make_owned(id_base: u32) -> io::Result<Self> {
+        sys::with_new_users(|first| Self::map(first, id_base))
     }
 
-    /// Writes the maps, which needs the keeper alive, and lets it go.
-    fn map(&mut self, id_base: u32) -> io::Result<()> {
+    fn map(first: Pid, id_base: u32) -> io::Result<Self> {
+        let path = format!("/proc/{}/ns/user", first.as_raw_nonzero());
+        let namespace = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let line = format!("0 {id_base} {ID_COUNT}\n");
         for map in ["uid_map", "gid_map"] {
-            fs::write(
-                format!("/proc/{}/{map}", self.keeper.as_raw_nonzero()),
-                &line,
-            )?;
+            fs::write(format!("/proc/{}/{map}", first.as_raw_nonzero()), &line)?;
         }
-        // It dies while the root is built, so that nobody has to wait for it later.
-        self.leash = None;
-        Ok(())
-    }
-}
-
-impl Drop for Users {
-    fn drop(&mut self) {
-        self.leash = None;
-        // It has nothing to do but end.
-        let _ = sys::wait(self.keeper);
+        Ok(Self {
+            namespace,
+            rootless: Rights::own() == Rights::Rootless,
+        })
     }
 }
 
@@ -151,9 +166,10 @@ fn because<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> String + '_ {
 }
 
 impl Cell {
-    fn make(kit: &Kit) -> Result<Self, String> {
+    fn make(kit: &Kit, range: u32) -> Result<Self, String> {
         let owner = kit.first_id.map(|first| ids::owner(first, getpid()));
-        let users = Users::make(owner).map_err(because("make a user namespace"))?;
+        let id_base = kit.id_base(range);
+        let users = Users::make(owner, id_base).map_err(because("make a user namespace"))?;
         let group = kit
             .places
             .make(&kit.tag)
@@ -163,36 +179,24 @@ impl Cell {
             memory: !kit.places.has(Controller::Memory),
             pids: !kit.places.has(Controller::Pids),
         };
-        let keep = [theirs.as_fd(), users.namespace.as_fd()];
-        let stem = sys::fork_with(0, &keep, || {
-            cell::stem(&Seed {
-                socket: &theirs,
-                users: users.namespace.as_fd(),
-                guards: &kit.guards,
-                unguarded,
-                group: group.name(),
-            })
-        })
-        .map_err(because("fork"))?;
-        drop(theirs);
-        let born = group
-            .admit(stem)
-            .map_err(because("join the control group"))
-            .and_then(|()| {
-                io::Write::write_all(&mut &socket, &[cell::GO])
-                    .map_err(because("start the cell"))?;
-                wire::receive::<Word>(&mut &socket).map_err(because("hear from the cell"))
-            });
-        if born.is_err() {
-            // The stem must see that nobody will tell it to go on.
-            let _ = socket.shutdown(std::net::Shutdown::Both);
-        }
-        let _ = sys::wait(stem);
-        let init = match born? {
-            Word::Born(pid) => Pid::from_raw(pid).ok_or("make a cell: it has no id")?,
-            Word::Failed(what) => return Err(what),
-            other => return Err(format!("make a cell: it said {other:?}")),
+        let seed = Seed {
+            socket: &theirs,
+            users: users.namespace.as_fd(),
+            id_base,
+            rootless: users.rootless,
+            guards: &kit.guards,
+            unguarded,
+            group: group.name(),
         };
+        let born = sys::run_aside(|| {
+            // This process must not be in the group: it is not to die with it, nor to count.
+            group
+                .admit(getpid())
+                .map_err(because("join the control group"))?;
+            cell::bear(&seed).map_err(because("make namespaces"))
+        });
+        let init = born.map_err(because("fork"))??;
+        drop(theirs);
         let init_fd = pidfd_open(init, PidfdFlags::empty()).map_err(because("watch the cell"))?;
         Ok(Self {
             init,
@@ -202,11 +206,13 @@ impl Cell {
             leftover: kit.guards.runtime.is_some().then(|| Leftover::of(&group)),
             group,
             without: kit.guards.without,
+            is_over: false,
+            id_base,
         })
     }
 
     /// The job, from request to report.
-    fn run(mut self, launcher: &UnixStream, output: OwnedFd, helper: BorrowedFd<'_>) -> Reply {
+    fn run(&mut self, launcher: &UnixStream, output: OwnedFd, helper: BorrowedFd<'_>) -> Reply {
         let mut request = match wire::receive_request(&mut &*launcher) {
             Ok(request) => request,
             Err(error) => return Reply::Failed(format!("read the job: {error}")),
@@ -215,20 +221,12 @@ impl Cell {
             return Reply::Refused(error.to_string());
         }
         request.spec.rootless = self.users.rootless;
-        if self.users.rootless {
-            request.spec.id_base = 0;
-        }
+        request.spec.id_base = self.id_base;
         self.without.loosen(&mut request.spec);
         name_process(&request.spec.job);
-        let guard = Guard::open(&request.spec);
-        let gate = match self.start(&request, output) {
-            Ok(gate) => gate,
+        let (mut guard, gate) = match self.start(&request, output) {
+            Ok(started) => started,
             Err(reply) => return reply,
-        };
-        // Where the directories are wrong, the start has said so in better words.
-        let mut guard = match guard {
-            Ok(guard) => guard,
-            Err(error) => return Reply::Failed(format!("watch the job's disk use: {error}")),
         };
         // Only the job has them from here on.
         request.spec.secrets.clear();
@@ -248,18 +246,19 @@ impl Cell {
         reply
     }
 
-    /// Sets the limits, hands the job over, and waits until its command runs. Brings its gate, if it
+    /// Hands the job over, sets the limits, and waits until its command runs. Brings its gate, if it
     /// has one.
-    fn start(&mut self, request: &Request, output: OwnedFd) -> Result<Option<OwnedFd>, Reply> {
+    fn start(
+        &mut self,
+        request: &Request,
+        output: OwnedFd,
+    ) -> Result<(Guard, Option<OwnedFd>), Reply> {
         let spec = &request.spec;
         let told = |what: &str| {
             let what = what.to_owned();
             move |error: WireError| Reply::Failed(format!("{what}: {error}"))
         };
         let fail = |what: &str, error: io::Error| Reply::Failed(format!("{what}: {error}"));
-        self.users
-            .map(spec.id_base)
-            .map_err(|e| fail("map the users", e))?;
         // So that the job can open its own /dev/stdout.
         let (uid, gid) = (
             Uid::from_raw(spec.id_base + spec.uid),
@@ -271,10 +270,6 @@ impl Cell {
             Some(_) => oci::roomy(&spec.limits),
             None => spec.limits,
         };
-        // Before the job is passed: init needs no word from here to start the command.
-        self.group
-            .bound(&at_first)
-            .map_err(|e| fail("set the limits", e))?;
         wire::send_fds(&self.socket, b"j", &[output.as_fd()])
             .map_err(|e| fail("pass the output", e.into()))?;
         // The pipe's end must mean that the job has let go of it.
@@ -282,6 +277,13 @@ impl Cell {
         wire::send(&mut &self.socket, request)
             .and_then(|()| wire::send_secrets(&mut &self.socket, spec))
             .map_err(told("pass the job"))?;
+        // While init builds the root. Nothing of the job's runs before init has this word.
+        let guard = Guard::open(spec);
+        self.group
+            .bound(&at_first)
+            .map_err(|e| fail("set the limits", e))?;
+        io::Write::write_all(&mut &self.socket, &[cell::BOUND])
+            .map_err(|e| fail("start the command", e))?;
         let mut gate = None;
         if spec.network == Network::Gate {
             self.expect(|word| matches!(word, Word::Gate))?;
@@ -293,7 +295,9 @@ impl Cell {
                 .bound(&spec.limits)
                 .map_err(|e| fail("set the limits", e))?;
         }
-        Ok(gate)
+        // Where the directories are wrong, init has said so in better words.
+        let guard = guard.map_err(|e| fail("watch the job's disk use", e))?;
+        Ok((guard, gate))
     }
 
     fn expect(&self, wanted: impl Fn(&Word) -> bool) -> Result<(), Reply> {
@@ -369,11 +373,21 @@ impl Cell {
         self.kill();
     }
 
-    /// Buries init, which ends only after everything else in the job, and adds up.
-    fn finish(self, watch: Watch, started: Instant, guard: Guard) -> Reply {
-        let (raw, cost) = match sys::wait(self.init) {
-            Ok(waited) => waited,
-            Err(error) => return Reply::Failed(format!("wait for the job: {error}")),
+    /// Adds up. Where init has said that nobody else is left, and the host counts for itself, that is
+    /// the end; else init is buried first, which ends only after everything else in the job.
+    fn finish(&mut self, watch: Watch, started: Instant, guard: Guard) -> Reply {
+        let own = !self.without.has(Defence::PidNamespace) && !self.users.rootless;
+        let is_over = own && !watch.killed && watch.word.is_some();
+        let counted = is_over.then(|| self.group.cost()).flatten();
+        let (raw, cost) = match counted {
+            Some(cost) => {
+                self.is_over = true;
+                (0, cost)
+            }
+            _ => match sys::wait(self.init) {
+                Ok((raw, cost)) => (raw, self.group.cost().unwrap_or(cost)),
+                Err(error) => return Reply::Failed(format!("wait for the job: {error}")),
+            },
         };
         let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = match watch.word {
@@ -395,8 +409,8 @@ impl Cell {
             status,
             limit,
             wall_ms,
-            cpu_ms: self.group.cpu_ms().unwrap_or(cost.cpu_ms),
-            peak_memory_bytes: self.group.peak_memory().unwrap_or(cost.peak_bytes),
+            cpu_ms: cost.cpu_ms,
+            peak_memory_bytes: cost.peak_bytes,
         })
     }
 }

@@ -9,7 +9,7 @@
 )]
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_long, c_uint},
+    ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,8 +31,6 @@ pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWPID
 /// Mounts of its own.
 #[cfg(test)]
 pub(crate) const MOUNTS: u64 = libc::CLONE_NEWNS as u64;
-/// Users of its own.
-pub(crate) const NEW_USERS: u64 = libc::CLONE_NEWUSER as u64;
 /// The new process is a sibling, so that the caller's parent may wait for it.
 pub(crate) const SIBLING: u64 = libc::CLONE_PARENT as u64;
 
@@ -77,6 +75,84 @@ pub(crate) fn fork_with(
     }
 }
 
+/// Stack of a process that shares our memory, bytes: it makes a few calls.
+const BORROWED_STACK: usize = 64 * 1024;
+
+/// Runs `child` in a process of its own that has this one's memory, while this one stands still.
+/// That spares the copy of everything that a process has mapped. Only for processes with one thread.
+pub(crate) fn run_aside<T>(child: impl FnOnce() -> T) -> io::Result<T> {
+    struct Order<F, T> {
+        child: Option<F>,
+        done: Option<T>,
+    }
+    extern "C" fn obey<F: FnOnce() -> T, T>(order: *mut c_void) -> c_int {
+        // SAFETY: it points to the local below, whose owner stands still until this has ended.
+        let order = unsafe { &mut *order.cast::<Order<F, T>>() };
+        let Some(child) = order.child.take() else {
+            return EXIT_PANIC;
+        };
+        order.done = catch_unwind(AssertUnwindSafe(child)).ok();
+        0
+    }
+    fn entry<F: FnOnce() -> T, T>(_: &F) -> extern "C" fn(*mut c_void) -> c_int {
+        obey::<F, T>
+    }
+    let entry = entry(&child);
+    let mut order = Order {
+        child: Some(child),
+        done: None,
+    };
+    let mut stack = vec![0_u128; BORROWED_STACK / 16];
+    // SAFETY: CLONE_VFORK: no two of both ever run, so the shared memory, allocator and errno included,
+    // is used by one at a time. The stack is as aligned as it has to be, grows down from its end, and
+    // is freed only after the child has ended, as CLONE_VFORK says.
+    let pid = unsafe {
+        libc::clone(
+            entry,
+            stack.as_mut_ptr_range().end.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            (&raw mut order).cast(),
+        )
+    };
+    let pid = returned_pid(pid.into())?;
+    wait(pid)?;
+    let gone = || io::Error::other("a process of ours was killed");
+    order.done.ok_or_else(gone)
+}
+
+/// Has `with` look after a new user namespace by the process that is its first, which does nothing
+/// and is gone when this returns. Only for processes with one thread.
+pub(crate) fn with_new_users<T>(with: impl FnOnce(Pid) -> io::Result<T>) -> io::Result<T> {
+    extern "C" fn stay(parent: *mut c_void) -> c_int {
+        // SAFETY: plain calls. None of them fails, so none writes to the shared errno; the last never
+        // returns. Whoever made this process kills it, or dies, which kills it too.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() as usize == parent.addr() {
+                libc::pause();
+            }
+        }
+        0
+    }
+    let mut stack = vec![0_u128; BORROWED_STACK / 16];
+    // SAFETY: the child uses nothing of the shared memory but its own stack, which is freed only after
+    // it was waited for.
+    let pid = unsafe {
+        libc::clone(
+            stay,
+            stack.as_mut_ptr_range().end.cast(),
+            libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_NEWUSER | libc::SIGCHLD,
+            ptr::without_provenance_mut(libc::getpid() as usize),
+        )
+    };
+    let pid = returned_pid(pid.into())?;
+    let made = with(pid);
+    // SAFETY: plain call; the child has not been waited for, so the number is its own.
+    unsafe { libc::kill(pid.as_raw_nonzero().get(), libc::SIGKILL) };
+    wait(pid)?;
+    made
+}
+
 /// Like [`fork_with`] without namespaces, but by the older call, which the job's own system
 /// call filter lets through.
 pub(crate) fn fork(child: impl FnOnce() -> c_int) -> io::Result<Pid> {
@@ -101,6 +177,12 @@ fn leave_with(child: impl FnOnce() -> c_int) -> ! {
     let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(EXIT_PANIC);
     // SAFETY: ends the process without running the parent's exit handlers.
     unsafe { libc::_exit(code) }
+}
+
+/// Kills every process that this one sees, but itself. Only for process 1 of a namespace.
+pub(crate) fn kill_all_others() {
+    // SAFETY: no pointers. That nobody is left to kill is as good.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
 /// What a waited-for process cost.

@@ -69,8 +69,6 @@ pub(crate) enum Reply {
 /// From a cell's init to its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
-    /// The stem's report: the init's process id as the host sees it.
-    Born(i32),
     /// The socket that follows is the job's gate.
     Gate,
     /// The command runs.
@@ -186,10 +184,22 @@ pub(crate) fn receive_fds(
     socket: impl AsFd,
     max: usize,
 ) -> rustix::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    receive_fds_if_there(socket, max, true)
+}
+
+/// The same, which says `AGAIN` if nothing is there and it is not to wait.
+pub(crate) fn receive_fds_if_there(
+    socket: impl AsFd,
+    max: usize,
+    waits: bool,
+) -> rustix::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; max];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC;
+    let mut flags = RecvFlags::CMSG_CLOEXEC;
+    if !waits {
+        flags |= RecvFlags::DONTWAIT;
+    }
     let got = recvmsg(
         socket,
         &mut [IoSliceMut::new(&mut bytes)],
@@ -242,7 +252,7 @@ mod tests {
             upper: "upper".into(),
             work: "work".into(),
         };
-        let mut spec = Spec::new("job".parse().unwrap(), root, vec!["sh".to_owned()], 65_536);
+        let mut spec = Spec::new("job".parse().unwrap(), root, vec!["sh".to_owned()]);
         let values: [&[u8]; 3] = [b"hunter2", b"", &[0, 255, 1]];
         for value in values {
             spec.secrets.push(crate::spec::SecretFile {

@@ -34,6 +34,11 @@ impl Lent {
         })
     }
 
+    /// Whether the step was lent nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.caches.is_empty()
+    }
+
     /// Where the sandbox finds them, relative to the store in `dir`.
     pub(super) fn layered(&self, dir: &Path) -> Result<Vec<Layered>, String> {
         let inside = |path: PathBuf| inside(dir, &path);

@@ -58,13 +58,8 @@ struct Ended {
 
 impl Step<'_> {
     /// Runs it to its end. The killer is put where the canceller finds it.
-    pub(super) fn run(
-        &self,
-        id_base: u32,
-        killer: &Mutex<Option<Killer>>,
-        cancel: &CancellationToken,
-    ) -> Built {
-        match self.try_run(id_base, killer, cancel) {
+    pub(super) fn run(&self, killer: &Mutex<Option<Killer>>, cancel: &CancellationToken) -> Built {
+        match self.try_run(killer, cancel) {
             Ok(built) => built,
             Err(why) => Built::infra(why),
         }
@@ -72,7 +67,6 @@ impl Step<'_> {
 
     fn try_run(
         &self,
-        id_base: u32,
         killer: &Mutex<Option<Killer>>,
         cancel: &CancellationToken,
     ) -> Result<Built, String> {
@@ -82,7 +76,7 @@ impl Step<'_> {
         let _lease = store.lease(&self.trees());
         let workspace = store.workspace().map_err(|error| chain(&error))?;
         let lent = Lent::take(&self.builder.caches, self.action, self.run.user)?;
-        let mut spec = self.spec(&workspace, id_base)?;
+        let mut spec = self.spec(&workspace)?;
         spec.layered = lent.layered(store.dir())?;
         spec.secrets = secrets;
         let log = store
@@ -101,11 +95,16 @@ impl Step<'_> {
         let gate = Gate::open(self.builder, (self.action, self.run), &mut running)?;
         self.make_images();
         let printed = Printed::new(log, self.action.limits.log_bytes, redactor);
-        let ended = follow(running, printed, gate)?;
+        let ended = follow(&mut running, printed, gate)?;
+        if !lent.is_empty() {
+            // What was lent is somebody's again at once, so nobody may have it mounted.
+            running.wait().map_err(|error| chain(&error))?;
+        }
         lent.give_back();
         if cancel.is_cancelled() {
             return Ok(Built::infra("the attempt was cancelled"));
         }
+        // While the step's mounts go.
         self.collect(workspace, &ended)
     }
 
@@ -132,7 +131,7 @@ impl Step<'_> {
         below.chain(self.run.layers.iter().copied()).collect()
     }
 
-    fn spec(&self, workspace: &Workspace, id_base: u32) -> Result<Spec, String> {
+    fn spec(&self, workspace: &Workspace) -> Result<Spec, String> {
         let store = &self.builder.store;
         let dir = store.dir();
         let inside = |path: PathBuf| inside(dir, &path);
@@ -152,7 +151,7 @@ impl Step<'_> {
         let job: JobName = format!("{}-{short}", self.builder.tag)
             .parse()
             .map_err(bad)?;
-        let mut spec = Spec::new(job, root, self.run.argv.clone(), id_base);
+        let mut spec = Spec::new(job, root, self.run.argv.clone());
         if let Some(image) = stack.image {
             spec.image = Some(Image {
                 file: inside(image.file)?,
@@ -324,7 +323,11 @@ fn ingest_failure(error: &StoreError) -> String {
 }
 
 /// Reads a step's output into its log, with what its gate has to say, and waits for its end.
-fn follow(mut running: Running, mut printed: Printed, gate: Option<Gate>) -> Result<Ended, String> {
+fn follow(
+    running: &mut Running,
+    mut printed: Printed,
+    gate: Option<Gate>,
+) -> Result<Ended, String> {
     let Some(output) = running.take_output() else {
         return Err("the step has no output".to_owned());
     };
@@ -352,7 +355,7 @@ fn follow(mut running: Running, mut printed: Printed, gate: Option<Gate>) -> Res
             Err(error) => return Err(format!("read the step's output: {error}")),
         }
     }
-    let exit = running.wait().map_err(|error: Error| chain(&error))?;
+    let exit = running.ended().map_err(|error: Error| chain(&error))?;
     let exit = meter.amend(exit);
     let (lines, spent) = gate.map(Gate::close).unwrap_or_default();
     for line in lines {

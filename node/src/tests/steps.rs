@@ -102,7 +102,7 @@ impl Ground {
         let recipes = Recipes::install(&dir.path().join("recipes")).unwrap();
         let fetcher = Fetcher::new(recipes, dir.path().join("fetch"), Vec::new());
         let tag = format!("steps-{}", std::process::id());
-        let builder = Builder::new(store.clone(), Arc::clone(launcher), fetcher, tag, 4);
+        let builder = Builder::new(store.clone(), Arc::clone(launcher), fetcher, tag);
         let base = small_root(&store, &dir.path().join("root"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

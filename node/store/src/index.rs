@@ -186,6 +186,20 @@ impl Index {
         Ok(db.as_mut().ok_or_else(closed)?.check_integrity()?)
     }
 
+    /// A fact about the store itself.
+    pub(crate) fn fact(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read(|txn| {
+            let meta = txn.open_table(META)?;
+            Ok(meta.get(name)?.map(|fact| fact.value().to_vec()))
+        })
+    }
+
+    /// Sets a fact about the store itself.
+    pub(crate) fn set_fact(txn: &WriteTransaction, name: &str, fact: &[u8]) -> Result<()> {
+        txn.open_table(META)?.insert(name, fact)?;
+        Ok(())
+    }
+
     /// Applies a change of content with the totals that follow from it.
     pub(crate) fn apply(&self, change: &Change) -> Result<()> {
         self.apply_with(change, |_| Ok(()))

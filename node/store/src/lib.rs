@@ -33,6 +33,7 @@ mod home;
 mod idle;
 mod index;
 mod ingest;
+mod journal;
 mod leases;
 pub mod limits;
 mod listing;

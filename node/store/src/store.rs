@@ -13,6 +13,7 @@ use crate::{
     error::Result,
     home::Home,
     index::Index,
+    journal::Journal,
     leases::Guards,
     logs,
     marks::Disk,
@@ -32,6 +33,7 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) index: Index,
+    pub(crate) journal: Mutex<Journal>,
     pub(crate) logs: logs::Live,
     /// Held while files enter or leave `objects/` and `layers/` together with the index.
     pub(crate) commit: Mutex<()>,
@@ -145,9 +147,11 @@ impl Store {
         let home = Home::open(dir)?;
         let guards = Arc::new(Guards::default());
         let index = Index::open(home.dir(), Arc::clone(&guards))?;
+        let journal = Journal::open(home.dir(), index.journal()?)?;
         let store = Self {
             inner: Arc::new(Inner {
                 index,
+                journal: Mutex::new(journal),
                 logs: logs::Live::default(),
                 commit: Mutex::new(()),
                 whole: Whole::new(&guards),
@@ -164,6 +168,7 @@ impl Store {
         };
         store.inner.recover()?;
         store.inner.load_pins()?;
+        store.settle_claims()?;
         store.inner.home.keep_spare();
         Ok(store)
     }
@@ -176,7 +181,9 @@ impl Store {
 
     /// What the store holds. The cost does not depend on how much that is.
     pub fn stat(&self) -> Result<Stat> {
+        let pending = self.pending_claims();
         let [objects, blobs, bytes, layers, claims, records] = self.inner.index.counts()?;
+        let claims = claims + pending;
         Ok(Stat {
             blobs,
             bytes,

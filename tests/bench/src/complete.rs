@@ -26,9 +26,6 @@ use crate::Failure;
 
 /// What the root is made of; it needs no library.
 const TOOL: &str = "/bin/busybox";
-/// First of the ids of the host that the jobs have.
-const ID_BASE: u32 = 1_600_000_000;
-const IDS_PER_JOB: u32 = 65_536;
 /// Most open files of a step, as a node has it.
 const OPEN_FILES_MAX: u64 = 16_384;
 
@@ -126,13 +123,11 @@ impl Field {
         })
     }
 
-    /// Does step `number` in `slot`, of which each is used by one step at a time, and says how long
-    /// that took.
+    /// Does step `number` and says how long that took.
     pub(crate) fn step(
         &self,
         launcher: &Launcher,
         number: u64,
-        slot: u32,
         parts: &mut Parts,
     ) -> Result<Duration, Failure> {
         let action = self.action(number)?;
@@ -150,7 +145,7 @@ impl Field {
         let Work::Run(run) = &action.work else {
             return Err("it is no command".into());
         };
-        let spec = self.spec(run, &name, slot, (workspace.upper(), workspace.work()))?;
+        let spec = self.spec(run, &name, (workspace.upper(), workspace.work()))?;
         parts.add("stack", &mut at);
         let mut log = self.store.log_writer(&name, limits::LOG_BYTES_MAX)?;
         parts.add("log", &mut at);
@@ -169,7 +164,7 @@ impl Field {
             log.append(&piece[..count])?;
         }
         parts.add("command: running to end of output", &mut at);
-        let exit = meter.amend(running.wait()?);
+        let exit = meter.amend(running.ended()?);
         parts.add("burial: end of output to exit", &mut at);
         let log = log.finish()?;
         parts.add("log kept", &mut at);
@@ -198,6 +193,9 @@ impl Field {
         parts.add("signature", &mut at);
         self.store.put_claim(key, &claim)?;
         parts.add("claim kept", &mut at);
+        // Until nothing of it is mounted.
+        drop(running);
+        parts.add("mounts gone", &mut at);
         Ok(began.elapsed())
     }
 
@@ -205,7 +203,6 @@ impl Field {
         &self,
         run: &Run,
         name: &str,
-        slot: u32,
         (upper, work): (PathBuf, PathBuf),
     ) -> Result<Spec, Failure> {
         let dir = self.store.dir();
@@ -219,7 +216,7 @@ impl Field {
             work: inside(&work)?,
         };
         let job: JobName = format!("bench{}-{}", std::process::id(), &name[..16]).parse()?;
-        let mut spec = Spec::new(job, root, run.argv.clone(), ID_BASE + slot * IDS_PER_JOB);
+        let mut spec = Spec::new(job, root, run.argv.clone());
         spec.env.clone_from(&run.env);
         spec.cwd = PathBuf::from(&run.workdir);
         (spec.uid, spec.gid) = run.user;

@@ -22,6 +22,8 @@ use crate::{
 
 /// Steps before the clock counts, on each side.
 const WARM: u64 = 5;
+/// Before each step, so that nobody pays for what another has left to be cleaned up or made ready.
+const SETTLE: Duration = Duration::from_millis(40);
 /// Loops side by side.
 const LOOPS: u32 = 4;
 /// Where the numbers of the steps of a loop begin, so that no two are the same.
@@ -188,11 +190,16 @@ pub(crate) fn steps(dir: &Path, floor: &Path, rounds: u64) -> Result<(), Failure
     let mut anchors = Anchors::new(dir, floor, &field.base_dir()?)?;
     let mut parts = Parts::default();
     for round in 0..WARM + rounds {
-        let ours = field.step(&launcher, round, 0, &mut parts)?;
+        settle();
+        let ours = field.step(&launcher, round, &mut parts)?;
+        settle();
         let floor = anchors.floor.step()?;
+        settle();
         let bubblewrap = anchors.bubblewrap()?;
+        settle();
         let runc = anchors.runc()?;
-        let bare = field.step(&bare, APART + round, 1, &mut parts)?;
+        settle();
+        let bare = field.step(&bare, APART + round, &mut parts)?;
         if round < WARM {
             continue;
         }
@@ -209,17 +216,21 @@ pub(crate) fn steps(dir: &Path, floor: &Path, rounds: u64) -> Result<(), Failure
     Ok(())
 }
 
+fn settle() {
+    thread::sleep(SETTLE);
+}
+
 /// Where the time of a step goes: each part's median and least.
 pub(crate) fn profile(dir: &Path, rounds: u64) -> Result<(), Failure> {
     let launcher = Launcher::spawn()?;
     let field = Field::new(dir)?;
     for round in 0..WARM {
-        field.step(&launcher, round, 0, &mut Parts::default())?;
+        field.step(&launcher, round, &mut Parts::default())?;
     }
     let mut parts = Parts::default();
     let mut whole = Vec::new();
     for round in 0..rounds {
-        whole.push(field.step(&launcher, WARM + round, 0, &mut parts)?);
+        whole.push(field.step(&launcher, WARM + round, &mut parts)?);
     }
     parts.tell();
     let middle = crate::median(&mut whole);
@@ -256,7 +267,7 @@ fn rate(
         let begin = first + u64::from(slot) * steps;
         for number in begin..begin + steps {
             field
-                .step(launcher, number, slot, &mut Parts::default())
+                .step(launcher, number, &mut Parts::default())
                 .map_err(|error| format!("step {number}: {error}"))?;
         }
         Ok(())

@@ -19,8 +19,6 @@ use crate::{
 
 /// The user of the build, as in the base.
 const USER: u32 = 1000;
-/// First of the ids of the host that the build has in the sandbox.
-const ID_BASE: u32 = 1_700_000_000;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Memory of `/tmp` on both sides.
 const TMP_OPTIONS: &std::ffi::CStr = c"mode=1777";
@@ -84,7 +82,7 @@ impl Build<'_> {
         };
         let argv = ["/bin/sh", "-c", self.script].map(str::to_owned).to_vec();
         let job = format!("real{}-{round}", std::process::id()).parse()?;
-        let mut spec = Spec::new(job, root, argv, ID_BASE);
+        let mut spec = Spec::new(job, root, argv);
         spec.env = vec![("PATH".to_owned(), PATH.to_owned())];
         (spec.uid, spec.gid) = (USER, USER);
         let mut running = launcher.start(&spec)?;

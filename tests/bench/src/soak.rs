@@ -18,9 +18,6 @@ use crate::Failure;
 
 /// What the steps run; it needs no library.
 const TOOL: &str = "/bin/busybox";
-/// First of the ids of the host that the jobs have.
-const ID_BASE: u32 = 1_500_000_000;
-const IDS_PER_JOB: u32 = 65_536;
 /// Steps at a time.
 const SLOTS: u32 = 2;
 /// Steps after which all is as it stays: caches filled, cells and threads made.
@@ -112,7 +109,7 @@ impl Field {
     fn steps(&self, first: u32, last: u32) -> Result<(), Failure> {
         let slot = |slot: u32| -> Result<(), String> {
             for number in (first..last).filter(|number| number % SLOTS == slot) {
-                self.step(number, ID_BASE + slot * IDS_PER_JOB)
+                self.step(number)
                     .map_err(|error| format!("step {number}: {error}"))?;
             }
             Ok(())
@@ -127,7 +124,7 @@ impl Field {
         })
     }
 
-    fn step(&self, number: u32, id_base: u32) -> Result<(), Failure> {
+    fn step(&self, number: u32) -> Result<(), Failure> {
         let workspace = self.store.workspace()?;
         let stack = self.store.stack(self.base, &[])?;
         let dir = self.store.dir();
@@ -150,7 +147,7 @@ impl Field {
         }
         let argv = ["sh", "-c", &script].map(str::to_owned).to_vec();
         let job = format!("{}-{number}", self.tag).parse()?;
-        let spec = Spec::new(job, root, argv, id_base);
+        let spec = Spec::new(job, root, argv);
         let mut log = self
             .store
             .log_writer(&format!("{}-{number}", self.tag), 1 << 20)?;

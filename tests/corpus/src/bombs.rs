@@ -19,7 +19,7 @@ use crate::{
     attempt::Verdict,
     ground::Ground,
     host::Host,
-    places::{ID_BASE, IDS, Place, output, spec},
+    places::{Place, output, spec},
     raw::{self, Arg},
 };
 
@@ -304,7 +304,7 @@ fn thrown(launcher: &Launcher, host: &Host, bomb: &Bomb, place: Place) -> Result
         Place::Ours => Some(Sibling::start(launcher)?),
         _ => None,
     };
-    let mut job = spec("bomb", &["/bin/attempts", "bomb", bomb.id, &about], ID_BASE)?;
+    let mut job = spec("bomb", &["/bin/attempts", "bomb", bomb.id, &about])?;
     (bomb.limits)(&mut job.limits);
     let began = Instant::now();
     let mut running = launcher.start(&job)?;
@@ -335,7 +335,7 @@ impl Sibling {
     /// Starts one and waits until it is under way.
     fn start(launcher: &Launcher) -> Result<Self, Failure> {
         let ticks = TICKS.to_string();
-        let job = spec("sibling", &["/bin/attempts", "tick", &ticks], ID_BASE + IDS)?;
+        let job = spec("sibling", &["/bin/attempts", "tick", &ticks])?;
         let mut running = launcher.start(&job)?;
         let mut told = output(&mut running)?;
         told.read_exact(&mut [0; 1])?;

@@ -26,7 +26,7 @@ use crate::{
     attempt::Verdict,
     host::STORE,
     leavings::{LEAVINGS, Leaving},
-    places::{ID_BASE, Place, output},
+    places::{Place, output},
     raw::{self, Arg},
 };
 
@@ -113,7 +113,7 @@ impl Field {
             work: inside(work)?,
         };
         let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
-        Ok(Spec::new("leaving".parse()?, root, argv, ID_BASE))
+        Ok(Spec::new("leaving".parse()?, root, argv))
     }
 
     fn collect(&self, leaving: &Leaving) -> Result<Verdict, Failure> {

@@ -22,7 +22,7 @@ use crate::{
     attempt::{Verdict, errno_name},
     ground::Ground,
     host::Host,
-    places::{ID_BASE, Place, output, spec, verdicts},
+    places::{Place, output, spec, verdicts},
 };
 
 /// How long an answer may take.
@@ -155,7 +155,7 @@ fn at_a_gate(host: &Host, argv: &[&str]) -> Result<Vec<(String, Verdict)>, Failu
     };
     let policy = Policy::new(&config, Vec::new(), [])?;
     let session = Egress::new(policy, BUDGET, None).host(Arc::new(|_| {}));
-    let mut job = spec("gate", argv, ID_BASE)?;
+    let mut job = spec("gate", argv)?;
     job.network = Network::Gate;
     let mut running = launcher.start(&job)?;
     let gate = running.take_gate().ok_or("take the job's gate")?;

@@ -20,10 +20,6 @@ use crate::{
 mod bundle;
 pub mod roots;
 
-/// First host id of the attacker's job, of its neighbour's and of others.
-pub(crate) const ID_BASE: u32 = 1_500_000_000;
-/// Ids of one job.
-pub(crate) const IDS: u32 = 65_536;
 /// Where a job that is to wait says so.
 const READY_BYTES: usize = 256;
 
@@ -159,7 +155,7 @@ pub fn verdicts(text: &str) -> Vec<(String, Verdict)> {
 }
 
 /// A job's specification over the base, with directories of its own.
-pub(crate) fn spec(job: &str, argv: &[&str], id_base: u32) -> Result<Spec, Failure> {
+pub(crate) fn spec(job: &str, argv: &[&str]) -> Result<Spec, Failure> {
     let store = Path::new(STORE);
     for part in ["upper", "work"] {
         let dir = store.join(format!("{job}.{part}"));
@@ -175,7 +171,7 @@ pub(crate) fn spec(job: &str, argv: &[&str], id_base: u32) -> Result<Spec, Failu
         work: format!("{job}.work").into(),
     };
     let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
-    let mut spec = Spec::new(job.parse()?, root, argv, id_base);
+    let mut spec = Spec::new(job.parse()?, root, argv);
     spec.limits.nofile = FILES;
     spec.binds.push(Bind {
         source: "/canary/bind".into(),
@@ -203,10 +199,10 @@ pub(crate) fn output(running: &mut Running) -> Result<fs::File, Failure> {
 
 fn ours(without: Defences, neighbour: &[&str], attack: &[&str]) -> Result<String, Failure> {
     let launcher = Launcher::spawn_without(without)?;
-    let mut other = launcher.start(&spec("neighbour", neighbour, ID_BASE + IDS)?)?;
+    let mut other = launcher.start(&spec("neighbour", neighbour)?)?;
     let mut said = output(&mut other)?;
     await_word(&mut said)?;
-    let mut running = launcher.start(&spec("attack", attack, ID_BASE)?)?;
+    let mut running = launcher.start(&spec("attack", attack)?)?;
     let mut text = String::new();
     let mut out = output(&mut running)?;
     out.read_to_string(&mut text)?;

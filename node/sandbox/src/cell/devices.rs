@@ -17,16 +17,11 @@ use rustix::{
 };
 
 use super::{
-    Problem, failed,
+    Birth, Problem, failed,
     files::{Links, PLAIN, attach, clone_of, clone_of_fd, find, new_mount},
     holes,
 };
-use crate::{
-    defences::{Defence, Defences},
-    limits::SHM_BYTES,
-    spec::Spec,
-    sys,
-};
+use crate::{defences::Defence, limits::SHM_BYTES, sys};
 
 /// Name, major and minor number.
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -92,26 +87,45 @@ const READ_ONLY: [&str; 9] = [
 /// Group of terminals on Debian and most others.
 const TTY_GROUP: u32 = 5;
 
-/// Mounts all three onto the directories that the root has for them.
-pub(super) fn mount_all(root: impl AsFd, spec: &Spec, without: Defences) -> Result<(), Problem> {
-    let (root, id_base) = (root.as_fd(), spec.id_base);
-    let at = |name: &str| {
-        find(root, Path::new(name), Links::Refused)
-            .map_err(|error| Problem::Refused(format!("find /{name} in the root: {error}")))
-    };
+/// The three as they wait on the stage for their root.
+pub(super) struct Devices([(&'static str, OwnedFd); 3]);
+
+impl Devices {
+    /// Mounts all three onto the directories that the stage has for them.
+    pub(super) fn make(stage: impl AsFd, birth: Birth) -> Result<Self, Problem> {
+        let on = |name: &str| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            openat(stage.as_fd(), name, flags, Mode::empty()).map_err(failed("open the stage"))
+        };
+        make(on, birth)
+    }
+
+    /// Moves them onto the directories that the root has for them.
+    pub(super) fn attach(&self, root: impl AsFd) -> Result<(), Problem> {
+        for (name, mount) in &self.0 {
+            let target = find(root.as_fd(), Path::new(name), Links::Refused)
+                .map_err(|error| Problem::Refused(format!("find /{name} in the root: {error}")))?;
+            attach(mount, target).map_err(failed(format!("mount /{name}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn make(on: impl Fn(&str) -> Result<OwnedFd, Problem>, birth: Birth) -> Result<Devices, Problem> {
+    let without = birth.without;
     let of_host = without.has(Defence::OwnDevices);
     let dev = if of_host {
         holes::host_dev()?
     } else {
-        devices(spec)?
+        devices(birth)?
     };
-    attach(&dev, at("dev")?).map_err(failed("mount /dev"))?;
+    attach(&dev, on("dev")?).map_err(failed("mount /dev"))?;
     if !of_host {
-        terminals_and_memory(&dev, id_base)?;
+        terminals_and_memory(&dev, birth.id_base)?;
     }
     let flags = PLAIN.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
     let proc = new_mount("proc", &[], flags)?;
-    attach(&proc, at("proc")?).map_err(failed("mount /proc"))?;
+    attach(&proc, on("proc")?).map_err(failed("mount /proc"))?;
     let empty = new_mount(
         "tmpfs",
         &[("size", "4k"), ("nr_inodes", "2"), ("mode", "755")],
@@ -131,11 +145,12 @@ pub(super) fn mount_all(root: impl AsFd, spec: &Spec, without: Defences) -> Resu
     } else {
         empty
     };
-    attach(&sys, at("sys")?).map_err(failed("mount /sys"))
+    attach(&sys, on("sys")?).map_err(failed("mount /sys"))?;
+    Ok(Devices([("dev", dev), ("proc", proc), ("sys", sys)]))
 }
 
-fn devices(spec: &Spec) -> Result<OwnedFd, Problem> {
-    let id_base = spec.id_base;
+fn devices(birth: Birth) -> Result<OwnedFd, Problem> {
+    let id_base = birth.id_base;
     let id = id_base.to_string();
     let options = [
         ("size", "1m"),
@@ -148,7 +163,7 @@ fn devices(spec: &Spec) -> Result<OwnedFd, Problem> {
     let dev = new_mount("tmpfs", &options, flags)?;
     let mode = Mode::from_raw_mode(0o666);
     for (name, major, minor) in DEVICES {
-        if spec.rootless {
+        if birth.rootless {
             borrow(&dev, name)?;
             continue;
         }

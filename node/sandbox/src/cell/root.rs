@@ -9,44 +9,96 @@ use std::{
     fs,
     os::{
         fd::{BorrowedFd, OwnedFd},
-        unix::fs::{PermissionsExt, chown, symlink},
+        unix::fs::{PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, ResolveFlags, open, openat2},
-    io::Errno,
     mount::{MountAttrFlags, UnmountFlags, unmount},
     process::{chdir, fchdir, pivot_root},
 };
 
 use super::{
-    Problem, devices, failed,
+    Birth, Problem,
+    devices::Devices,
+    failed,
     files::{Links, PLAIN, attach, clone_of, find, mapped_clone, new_mount},
     holes, image, lent,
     overlay::Overlay,
     places::place,
+    scratch::Scratch,
+    skeleton,
 };
 use crate::{
     defences::{Defence, Defences},
-    limits::RUN_BYTES,
     spec::{Bind, Image, Mounts, Root, Spec},
     sys,
 };
 
 /// Directories of which one exists on every host; our private view covers it.
 const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/var"];
+/// The one below which no store, no cache and no source of a bind is.
+const AHEAD: [&str; 1] = ["/sys"];
 /// Bytes of all skeletons, links and generated files of one job.
 const STAGE_SIZE: &str = "16m";
-/// Mount points that every root has.
-const FIXED: [&str; 6] = ["dev", "proc", "sys", "tmp", "var/tmp", "run"];
+/// Directories of the stage.
+const PARTS: [&str; 11] = [
+    "s",
+    "a",
+    "l",
+    ROOT,
+    "skeleton",
+    "etc",
+    "empty",
+    "dev",
+    "proc",
+    "sys",
+    lent::SECRETS,
+];
 /// Directory of the stage that shows the root.
 pub(super) const ROOT: &str = "root";
 
+/// What of a root does not depend on the job, so that it can be made before there is one.
+pub(super) struct Ahead {
+    stage: Stage,
+    devices: Devices,
+    scratch: Scratch,
+}
+
+impl Ahead {
+    /// Made where nothing that a job needs is covered; `None` where the host has no such place.
+    pub(super) fn make(birth: Birth) -> Result<Option<Self>, Problem> {
+        AHEAD
+            .iter()
+            .any(|dir| Path::new(dir).is_dir())
+            .then(|| Self::on(&AHEAD, birth))
+            .transpose()
+    }
+
+    fn on(dirs: &[&str], birth: Birth) -> Result<Self, Problem> {
+        let scratch = Scratch::make(birth.id_base)?;
+        let stage = Stage::raise(dirs, birth.id_base)?;
+        let dir = open(&stage.dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let dir = dir.map_err(failed("open the stage"))?;
+        let devices = Devices::make(&dir, birth)?;
+        Ok(Self {
+            stage,
+            devices,
+            scratch,
+        })
+    }
+}
+
 /// Builds the root and moves into it.
-pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>, without: Defences) -> Result<(), Problem> {
-    let (root, _) = lay_out(spec, users, without)?;
+pub(super) fn build(
+    spec: &Spec,
+    users: BorrowedFd<'_>,
+    ahead: Option<Ahead>,
+    without: Defences,
+) -> Result<(), Problem> {
+    let (root, _) = lay_out(spec, users, ahead, without)?;
     if without.has(Defence::OwnRoot) {
         return holes::enter_by_chroot(&root);
     }
@@ -57,6 +109,7 @@ pub(super) fn build(spec: &Spec, users: BorrowedFd<'_>, without: Defences) -> Re
 pub(super) fn lay_out(
     spec: &Spec,
     users: BorrowedFd<'_>,
+    ahead: Option<Ahead>,
     without: Defences,
 ) -> Result<(OwnedFd, Stage), Problem> {
     let host_tmp = without.has(Defence::PrivateScratch).then(holes::host_tmp);
@@ -64,12 +117,25 @@ pub(super) fn lay_out(
     let users = (!spec.rootless).then_some(users);
     let areas = Areas::open(&spec.root, users)?;
     let binds = open_binds(spec, users)?;
-    let stage = Stage::mount(spec, areas, &binds)?;
+    // Where nothing is there yet, the stage may cover what was opened above.
+    let ahead = match ahead {
+        Some(ahead) => ahead,
+        None => Ahead::on(
+            &STAGES,
+            Birth {
+                id_base: spec.id_base,
+                rootless: spec.rootless,
+                without,
+            },
+        )?,
+    };
+    let stage = ahead.stage;
+    stage.fill(spec, areas, &binds)?;
     let root = stage.overlay(spec, &binds, users)?;
-    devices::mount_all(&root, spec, without)?;
+    ahead.devices.attach(&root)?;
     match host_tmp {
         Some(host_tmp) => holes::share_tmp(&root, &host_tmp?)?,
-        None if spec.scratch => scratch(&root, spec)?,
+        None if spec.scratch => ahead.scratch.attach(&root, spec)?,
         None => {}
     }
     for bind in &binds {
@@ -194,34 +260,32 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    fn mount(spec: &Spec, areas: Areas, binds: &[Opened<'_>]) -> Result<Self, Problem> {
-        let dir = STAGES.iter().map(PathBuf::from).find(|dir| dir.is_dir());
+    /// The stage itself, with the mount points of every job.
+    fn raise(dirs: &[&str], id_base: u32) -> Result<Self, Problem> {
+        let dir = dirs.iter().map(PathBuf::from).find(|dir| dir.is_dir());
         let dir = dir.ok_or_else(|| Problem::Failed("find a directory to build in".to_owned()))?;
         let tmpfs = new_mount("tmpfs", &[("size", STAGE_SIZE), ("mode", "700")], PLAIN)?;
         let on = open(&dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         on.and_then(|on| attach(tmpfs, on))
             .map_err(failed("mount the stage"))?;
         let stage = Self { dir };
-        for name in [
-            "s",
-            "a",
-            "l",
-            ROOT,
-            "skeleton",
-            "etc",
-            "empty",
-            lent::SECRETS,
-        ] {
+        for name in PARTS {
             fs::create_dir(stage.dir.join(name)).map_err(failed("fill the stage"))?;
         }
-        stage.attach("s", areas.store)?;
-        if let Some(aside) = areas.aside {
-            stage.attach("a", aside)?;
-        }
-        stage.link_layers(spec, &areas.upper, &areas.work)?;
-        Self::skeleton(&stage.dir.join("skeleton"), spec, binds)
+        skeleton::fixed(&stage.dir.join("skeleton"), id_base)
             .map_err(failed("make the mount points"))?;
         Ok(stage)
+    }
+
+    /// What this job's root is made of.
+    fn fill(&self, spec: &Spec, areas: Areas, binds: &[Opened<'_>]) -> Result<(), Problem> {
+        self.attach("s", areas.store)?;
+        if let Some(aside) = areas.aside {
+            self.attach("a", aside)?;
+        }
+        self.link_layers(spec, &areas.upper, &areas.work)?;
+        skeleton::own(&self.dir.join("skeleton"), spec, &targets(binds))
+            .map_err(failed("make the mount points"))
     }
 
     pub(super) fn attach(&self, name: &str, mount: OwnedFd) -> Result<(), Problem> {
@@ -273,40 +337,6 @@ impl Stage {
         Ok(())
     }
 
-    /// Every mount point, in a layer below all others: a layer that has the directory wins.
-    fn skeleton(top: &Path, spec: &Spec, binds: &[Opened<'_>]) -> std::io::Result<()> {
-        own(top, spec)?;
-        for dir in FIXED {
-            make_dirs(top, Path::new(dir), spec)?;
-        }
-        let mut files: Vec<&Path> = vec![Path::new("etc/hostname"), Path::new("etc/hosts")];
-        let inside = |path| Path::strip_prefix(path, "/").unwrap_or(path);
-        files.extend(spec.secrets.iter().map(|secret| inside(&secret.target)));
-        for layered in &spec.layered {
-            make_dirs(top, inside(&layered.target), spec)?;
-        }
-        for bind in binds {
-            if bind.is_dir {
-                make_dirs(top, bind.target, spec)?;
-            } else {
-                files.push(bind.target);
-            }
-        }
-        for open in ["tmp", "var/tmp"] {
-            fs::set_permissions(top.join(open), fs::Permissions::from_mode(0o1777))?;
-        }
-        for file in files {
-            make_dirs(top, file.parent().unwrap_or(Path::new("")), spec)?;
-            // Refused by name when it is mounted.
-            if top.join(file).is_dir() {
-                continue;
-            }
-            fs::write(top.join(file), [])?;
-            own(&top.join(file), spec)?;
-        }
-        Ok(())
-    }
-
     fn overlay(
         &self,
         spec: &Spec,
@@ -349,7 +379,8 @@ impl Stage {
         let shown = image::show(&self.dir, image, users)?;
         let above = self.dir.join(image::ABOVE);
         fs::create_dir(&above)
-            .and_then(|()| Self::skeleton(&above, spec, binds))
+            .and_then(|()| skeleton::fixed(&above, spec.id_base))
+            .and_then(|()| skeleton::own(&above, spec, &targets(binds)))
             .and_then(|()| image::fit(&above, &shown))
             .map_err(failed("make the mount points"))?;
         let layers = (image.covers..spec.root.lowers.len()).rev();
@@ -400,61 +431,11 @@ fn must_be_directory(base: &OwnedFd, path: &Path, what: &str, name: &Path) -> Re
     }
 }
 
-fn own(path: &Path, spec: &Spec) -> std::io::Result<()> {
-    fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(if path.is_dir() { 0o755 } else { 0o644 }),
-    )?;
-    chown(path, Some(spec.id_base), Some(spec.id_base))
-}
-
-fn make_dirs(top: &Path, inside: &Path, spec: &Spec) -> std::io::Result<()> {
-    let mut dir = top.to_owned();
-    for part in inside.components() {
-        dir.push(part);
-        match fs::create_dir(&dir) {
-            Ok(()) => own(&dir, spec)?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let what = format!("/{}: {error}", inside.display());
-                return Err(std::io::Error::new(error.kind(), what));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Directories whose content is the job's own business and goes with it.
-fn scratch(root: &OwnedFd, spec: &Spec) -> Result<(), Problem> {
-    let (memory, run) = (spec.limits.memory_bytes.to_string(), RUN_BYTES.to_string());
-    let id = spec.id_base.to_string();
-    let inodes = spec.limits.inodes.to_string();
-    for (name, size, mode) in [
-        ("tmp", &memory, "1777"),
-        ("var/tmp", &memory, "1777"),
-        ("run", &run, "755"),
-    ] {
-        let target = match find(root, Path::new(name), Links::Refused) {
-            Ok(target) => target,
-            // A link (`/var/tmp` to `/tmp`): what it leads to is mounted by its own name.
-            Err(Errno::LOOP) if name == "var/tmp" => continue,
-            Err(error) => {
-                return Err(Problem::Refused(format!(
-                    "find /{name} in the root: {error}"
-                )));
-            }
-        };
-        let options = [
-            ("size", size.as_str()),
-            ("nr_inodes", &inodes),
-            ("mode", mode),
-            ("uid", &id),
-            ("gid", &id),
-        ];
-        let tmpfs = new_mount("tmpfs", &options, PLAIN)?;
-        attach(tmpfs, target).map_err(failed(format!("mount /{name}")))?;
-    }
-    Ok(())
+fn targets<'a>(binds: &[Opened<'a>]) -> Vec<(&'a Path, bool)> {
+    binds
+        .iter()
+        .map(|bind| (bind.target, bind.is_dir))
+        .collect()
 }
 
 fn attach_bind(root: &OwnedFd, bind: &Opened<'_>, spec: &Spec) -> Result<(), Problem> {
@@ -474,7 +455,7 @@ fn network_files(root: &OwnedFd, spec: &Spec, stage: &Stage) -> Result<(), Probl
     for (name, text) in [("hostname", format!("{host}\n")), ("hosts", hosts)] {
         let path = stage.dir.join("etc").join(name);
         fs::write(&path, text)
-            .and_then(|()| own(&path, spec))
+            .and_then(|()| skeleton::give(&path, spec.id_base))
             .map_err(failed(format!("write /etc/{name}")))?;
         // A layer that has a directory or a link to nowhere there keeps it.
         let inside = Path::new("etc").join(name);

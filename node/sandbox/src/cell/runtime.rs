@@ -56,10 +56,12 @@ pub(super) fn begin(
     output: &OwnedFd,
     mut request: Request,
 ) -> Result<Pid, Problem> {
+    // Its own tools are to be bound too.
+    super::await_limits(seed)?;
     // Before the stage covers the directory that it may be in.
     let executable = open(&program.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed(format!("open {}", program.path.display())))?;
-    let (root, stage) = root::lay_out(&request.spec, seed.users, seed.guards.without)?;
+    let (root, stage) = root::lay_out(&request.spec, seed.users, None, seed.guards.without)?;
     // They are where the job finds them, and in no memory that comes from here.
     request.spec.secrets.clear();
     let spec = &request.spec;

@@ -17,6 +17,7 @@ use crate::{
     limits::{GROUPS_BELOW_MAX, MEMBERS_MAX},
     sandbox::Limit,
     spec::Limits,
+    sys::Cost,
 };
 
 /// Period over which processor time is counted.
@@ -168,6 +169,14 @@ impl Group {
     /// Whether a process could not be made.
     fn ran_out_of_pids(&self) -> bool {
         self.keyed(Controller::Pids, "pids.events", "pids.events", "max") > 0
+    }
+
+    /// What all processes of the job have cost, if the host counts it.
+    pub(crate) fn cost(&self) -> Option<Cost> {
+        Some(Cost {
+            cpu_ms: self.cpu_ms()?,
+            peak_bytes: self.peak_memory()?,
+        })
     }
 
     /// The most memory at one time, if the host counts it.

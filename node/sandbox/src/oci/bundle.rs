@@ -295,7 +295,7 @@ mod tests {
             upper: "upper".into(),
             work: "work".into(),
         };
-        let mut spec = Spec::new("job".parse().unwrap(), root, vec!["true".into()], 1_000_000);
+        let mut spec = Spec::new("job".parse().unwrap(), root, vec!["true".into()]);
         change(&mut spec);
         let program = Program {
             path: "/usr/sbin/runc".into(),

@@ -49,10 +49,8 @@ fn attempt(sandbox: &dyn Sandbox, dir: &Path) -> Result<(), String> {
     };
     let laid = lay_out(dir, &program).map_err(|error| format!("lay it out: {error}"));
     let root = laid?;
-    let id_base = sandbox.id_bases().first().copied();
-    let id_base = id_base.ok_or("there are no ids for it")?;
     let name = "trial".parse().map_err(|_| "it has no name")?;
-    let mut spec = Spec::new(name, root, vec!["/try".to_owned()], id_base);
+    let mut spec = Spec::new(name, root, vec!["/try".to_owned()]);
     spec.cwd = Path::new("/").join(MADE);
     spec.limits = Limits {
         wall_ms: WALL_MS,

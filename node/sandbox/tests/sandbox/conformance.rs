@@ -14,7 +14,7 @@ use caravan_sandbox::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::support::{ID_BASE, output};
+use crate::support::output;
 
 mod inside;
 mod leftovers;
@@ -212,12 +212,7 @@ impl Subject for Fake {
             upper,
             work,
         };
-        Spec::new(
-            job.parse().unwrap(),
-            root,
-            vec!["scripted".to_owned()],
-            ID_BASE,
-        )
+        Spec::new(job.parse().unwrap(), root, vec!["scripted".to_owned()])
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 
 use caravan_sandbox::{Error, Exit, Launcher, Root, Running, Sandbox, Spec};
 
-pub(crate) const ID_BASE: u32 = 1_000_000;
 /// What the tests run inside, all in every Debian base.
 const TOOLS: [&str; 13] = [
     "sh", "cat", "chmod", "chown", "id", "ls", "mkdir", "mv", "rm", "sleep", "stat", "head", "true",
@@ -118,7 +117,7 @@ impl Store {
             work: format!("{job}.work").into(),
         };
         let argv = argv.iter().map(|s| (*s).to_owned()).collect();
-        Spec::new(job.parse().unwrap(), root, argv, ID_BASE)
+        Spec::new(job.parse().unwrap(), root, argv)
     }
 
     pub(crate) fn sh(&self, job: &str, script: &str) -> Spec {

@@ -18,13 +18,13 @@ fn followed(output: &[u8], end: End, max: u64, secret: Option<&[u8]>) -> (Ended,
         upper: "work/upper".into(),
         work: "work/work".into(),
     };
-    let spec = Spec::new(job, root, vec!["true".to_owned()], 1 << 20);
-    let running = sandbox.start(&spec).expect("it starts");
+    let spec = Spec::new(job, root, vec!["true".to_owned()]);
+    let mut running = sandbox.start(&spec).expect("it starts");
     let log = store.log_writer("step", 1 << 20).expect("a log");
     let redactor =
         secret.map(|value| crate::build::Redactor::new(&[("id", value)]).expect("a good secret"));
     let printed = Printed::new(log, max, redactor);
-    let ended = follow(running, printed, None).expect("it is followed");
+    let ended = follow(&mut running, printed, None).expect("it is followed");
     let log = store.open_log(ended.log, max).expect("it is kept");
     (ended, log.read_at(0, 1 << 20).expect("read"))
 }

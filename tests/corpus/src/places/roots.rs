@@ -11,7 +11,7 @@ use std::{
 
 use caravan_sandbox::{Launcher, Sandbox as _};
 
-use super::{ID_BASE, Place, bubblewrap, bundle, id_of, output, spec};
+use super::{Place, bubblewrap, bundle, id_of, output, spec};
 use crate::{
     Failure,
     attempt::Verdict,
@@ -99,7 +99,7 @@ fn over_layers(launcher: &Launcher, root: &Prepared) -> Result<String, Failure> 
     let _ = fs::remove_dir_all(&layer);
     fs::create_dir(&layer)?;
     put_link(&layer, root)?;
-    let mut job = spec("prepared", &["/bin/attempts", "whoami", "-"], ID_BASE)?;
+    let mut job = spec("prepared", &["/bin/attempts", "whoami", "-"])?;
     job.root.lowers.push("hostile".into());
     job.cwd = "/work/below".into();
     match launcher.start(&job) {
