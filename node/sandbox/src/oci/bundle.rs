@@ -296,6 +296,7 @@ mod tests {
             work: "work".into(),
         };
         let mut spec = Spec::new("job".parse().unwrap(), root, vec!["true".into()]);
+        spec.id_base = 1_000_000;
         change(&mut spec);
         let program = Program {
             path: "/usr/sbin/runc".into(),
