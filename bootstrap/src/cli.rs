@@ -4,6 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod join;
+mod node;
+
+pub(crate) use join::{Invite, Join, Lend, Service, ServiceArg, TierArg};
+pub(crate) use node::{NodeDrain, NodeInit, NodeLeave, NodeRun, NodeVerb};
+
 /// A peer-to-peer build mesh: CI for OCaml projects on machines that people share.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -22,9 +28,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run this machine's node, or ask it how it is
+    /// Run this machine's node, ask it how it is, or tell it what to do
     #[command(subcommand)]
     Node(NodeVerb),
+    /// List the members of the mesh: who, where, what they can do, and why they take no work
+    Nodes(Output),
     /// Take a project through CI and show how it goes
     Ci(Ci),
     /// Build a spec of OBuilder's language, step by step
@@ -34,7 +42,7 @@ pub(crate) enum Verb {
     Job(JobVerb),
     /// Print a step's log
     Log(Log),
-    /// Make a token that lets one machine join this mesh
+    /// Make a token that lets one machine join this mesh, or look after those that were made
     Invite(Invite),
     /// Join a mesh with a token from `caravan invite`
     Join(Join),
@@ -57,50 +65,6 @@ pub(crate) enum Verb {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeVerb {
-    /// Run the node until Ctrl-C
-    Run(NodeRun),
-    /// Show the running node, its mesh and its members
-    Status(Output),
-    /// Ask the running node to stop
-    Stop,
-    /// Strike a member out for good, as the founding node sees it
-    Revoke {
-        /// The member: its id, or the first digits of it
-        node: String,
-    },
-}
-
-/// How a node is run. Each overrides its line in config.toml.
-#[derive(Debug, Args, Default)]
-pub(crate) struct NodeRun {
-    /// Who runs this node
-    #[arg(long, value_name = "NAME")]
-    pub(crate) operator: Option<String>,
-    /// Steps that run at once [default: one for each core]
-    #[arg(long, value_name = "N")]
-    pub(crate) slots: Option<u32>,
-    /// Where pages are served; `none` for nowhere
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) http: String,
-    /// Port for other nodes, TCP and QUIC; without it the node is alone unless it has joined a mesh
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Multiaddress to listen on instead, such as /ip4/192.0.2.1/tcp/4100; may be given again
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(crate) listen: Vec<String>,
-    /// Multiaddress of a member to dial; may be given again
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(crate) peer: Vec<String>,
-    /// Look for members on the local network
-    #[arg(long)]
-    pub(crate) mdns: bool,
-    /// opam repository of projects that name none: directory, archive or git URL; may be repeated
-    #[arg(long, value_name = "PATH-OR-URL")]
-    pub(crate) opam_repository: Vec<String>,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Ci {
     /// Directory of a git repository, or its URL
@@ -121,6 +85,8 @@ pub(crate) struct Ci {
     /// Try again what failed before; what passed is kept
     #[arg(long)]
     pub(crate) rebuild: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -163,7 +129,20 @@ pub(crate) struct Build {
     )]
     pub(crate) escape: EscapeArg,
     #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Where steps run.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Place {
+    /// Run the steps on this member: its id, or the first digits of it
+    #[arg(long, value_name = "NODE")]
+    pub(crate) on: Option<String>,
+    /// Run no step on this member; may be given again
+    #[arg(long, value_name = "NODE", conflicts_with = "on")]
+    pub(crate) not_on: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -219,30 +198,6 @@ pub(crate) struct Log {
     /// Begin with the last N lines
     #[arg(long, value_name = "N")]
     pub(crate) tail: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TierArg {
-    /// Builds and caches
-    Donor,
-    /// Also confirms what others claim
-    Trusted,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Invite {
-    /// Who will run the new node
-    #[arg(long, value_name = "NAME")]
-    pub(crate) operator: String,
-    /// What the new node may do
-    #[arg(long, value_enum, default_value = "donor")]
-    pub(crate) tier: TierArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Join {
-    /// What `caravan invite` printed
-    pub(crate) token: String,
 }
 
 #[derive(Debug, Subcommand)]

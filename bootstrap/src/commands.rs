@@ -4,12 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use caravan_node::control::{Reply, Request, client::Call};
 use caravan_protocol::{
-    ids::RunId,
-    view::{RunView, Snapshot},
+    ids::{NodeId, RunId},
+    time::Stamp,
+    view::{NodeView, RunView, Snapshot},
 };
 
 use crate::{
-    cli::{Cli, Verb},
+    cli::{Cli, Place, Verb},
     config,
     error::{CliError, Kind},
     rootless,
@@ -23,6 +24,7 @@ mod job;
 mod join;
 mod log;
 mod node;
+mod setup;
 mod store;
 
 /// Does what the command line says.
@@ -33,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Node(verb) => node::run(&data, &verb),
         Verb::Ci(ci) => ci::run(&data, &ci),
         Verb::Build(build) => build::run(&data, &build),
+        Verb::Nodes(output) => node::members(&data, &output),
         Verb::Job(verb) => job::run(&data, &verb),
         Verb::Log(log) => log::run(&data, &log),
         Verb::Invite(invite) => join::invite(&data, &invite),
@@ -42,6 +45,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Image(verb) => image::run(&data, &verb),
         Verb::Unshare { command } => Err(rootless::unshare(&command)),
     }
+}
+
+/// The time on this machine's clock.
+pub(crate) fn now() -> Stamp {
+    let ms = jiff::Timestamp::now().as_millisecond();
+    Stamp::from_ms(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Runs one conversation on this thread.
@@ -91,6 +100,36 @@ fn find_run<'a>(snapshot: &'a Snapshot, prefix: &str) -> Result<&'a RunView, Cli
         (None, _) => Err(CliError::user(format!("find run {prefix}: there is none"))
             .hint("`caravan job list` lists runs")),
     }
+}
+
+/// The member whose id begins with `prefix`.
+fn find_node(snapshot: &Snapshot, prefix: &str) -> Result<NodeId, CliError> {
+    let begins = |view: &&NodeView| view.node.to_string().starts_with(prefix);
+    let mut found = snapshot.nodes.iter().filter(begins);
+    match (found.next(), found.next()) {
+        (Some(member), None) => Ok(member.node),
+        (Some(_), Some(_)) => Err(CliError::user(format!(
+            "find member {prefix}: several begin so; give more digits"
+        ))),
+        (None, _) => Err(
+            CliError::user(format!("find member {prefix}: there is none"))
+                .hint("`caravan nodes` lists them, with whole ids in `--json`"),
+        ),
+    }
+}
+
+/// Where steps are to run, and where not.
+async fn place(
+    data: &std::path::Path,
+    place: &Place,
+) -> Result<(Option<NodeId>, Vec<NodeId>), CliError> {
+    if place.on.is_none() && place.not_on.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let snapshot = snapshot(data).await?;
+    let on = place.on.as_deref().map(|on| find_node(&snapshot, on));
+    let not_on = place.not_on.iter().map(|node| find_node(&snapshot, node));
+    Ok((on.transpose()?, not_on.collect::<Result<_, _>>()?))
 }
 
 fn unexpected() -> CliError {

@@ -1,6 +1,9 @@
 //! Where the node keeps things, and `config.toml` in there. Flags go before the file.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use caravan_egress::Upstream;
 use caravan_node::{
@@ -15,11 +18,16 @@ use crate::{
 };
 
 mod egress;
+mod lend;
 mod limits;
+mod membership;
 mod sandbox;
+pub(crate) mod written;
+
+pub(crate) use lend::LendFile;
 
 /// Port for other nodes of a node that has joined a mesh.
-const PORT_DEFAULT: u16 = 4100;
+pub(crate) const PORT_DEFAULT: u16 = 4100;
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +42,9 @@ struct File {
     bases: Option<Vec<String>>,
     store: Option<StoreFile>,
     egress: Option<egress::EgressFile>,
+    lend: Option<LendFile>,
     limits: Option<limits::LimitsFile>,
+    membership: Option<membership::MembershipFile>,
     sandbox: Option<sandbox::SandboxFile>,
 }
 
@@ -87,51 +97,57 @@ pub(crate) fn data(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
 
 /// The configuration of the node in `data`, as the file and the flags say.
 pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
-    let path = data.join("config.toml");
-    let bad =
-        |text: String| CliError::new(Kind::Config, format!("read {}: {text}", path.display()));
-    let file = match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str::<File>(&text).map_err(|error| bad(error.to_string()))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::default(),
-        Err(error) => return Err(bad(error.to_string())),
-    };
+    let file = load(&data)?;
+    configure(data, file, flags)
+}
+
+/// What the node in `data` gives to its mesh.
+pub(crate) fn lent(data: &Path) -> Result<LendFile, CliError> {
+    Ok(load(data)?.lend.unwrap_or_default())
+}
+
+/// Who runs the node in `data`, as its file says.
+pub(crate) fn operator(data: &Path) -> Result<String, CliError> {
+    let usual = || Config::new(data.to_owned()).operator;
+    Ok(load(data)?.operator.unwrap_or_else(usual))
+}
+
+fn path(data: &Path) -> PathBuf {
+    data.join("config.toml")
+}
+
+fn bad(data: &Path, text: &str) -> CliError {
+    CliError::new(
+        Kind::Config,
+        format!("read {}: {text}", path(data).display()),
+    )
+}
+
+fn load(data: &Path) -> Result<File, CliError> {
+    match fs::read_to_string(path(data)) {
+        Ok(text) => toml::from_str::<File>(&text).map_err(|error| bad(data, &error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => Err(bad(data, &error.to_string())),
+    }
+}
+
+fn configure(data: PathBuf, file: File, flags: &NodeRun) -> Result<Config, CliError> {
     let mut config = Config::new(data);
-    let file_or = |given: &Vec<String>, file: Option<Vec<String>>| {
+    let file_or = |given: &Vec<String>, file: &Option<Vec<String>>| {
         if given.is_empty() {
-            file.unwrap_or_default()
+            file.clone().unwrap_or_default()
         } else {
             given.clone()
         }
     };
-    if let Some(operator) = flags.operator.clone().or(file.operator) {
-        config.operator = operator;
-    }
-    if let Some(slots) = flags.slots.or(file.slots) {
-        config.slots = slots;
-    }
     config.listen = match flags.port {
         Some(port) => every_interface(port),
-        None => file_or(&flags.listen, file.listen),
+        None => file_or(&flags.listen, &file.listen),
     };
-    config.peers = file_or(&flags.peer, file.peers);
+    config.peers = file_or(&flags.peer, &file.peers);
     config.mdns = flags.mdns || file.mdns.unwrap_or(false);
-    config.repositories = file_or(&flags.opam_repository, file.opam_repositories);
-    config.archive_mirrors = file.archive_mirrors.unwrap_or_default();
-    if let Some(bases) = file.bases {
-        config.bases = bases;
-    }
-    if let Some(store) = &file.store {
-        config.store = store.marks().map_err(bad)?;
-    }
-    if let Some(limits) = &file.limits {
-        limits.apply(&mut config).map_err(bad)?;
-    }
-    if let Some(sandbox) = &file.sandbox {
-        sandbox.apply(&mut config).map_err(bad)?;
-    }
-    if let Some(egress) = file.egress {
-        config.egress = egress.config().map_err(bad)?;
-    }
+    config.repositories = file_or(&flags.opam_repository, &file.opam_repositories);
+    sections(&mut config, file, flags).map_err(|text| bad(&config.data, &text))?;
     config.upstream = Upstream::from_environment(|name| std::env::var(name).ok())
         .map_err(|error| CliError::new(Kind::Config, error.to_string()))?;
     if flags.http != "none" && !flags.http.is_empty() {
@@ -152,6 +168,48 @@ pub(crate) fn read(data: PathBuf, flags: &NodeRun) -> Result<Config, CliError> {
         config.listen = every_interface(PORT_DEFAULT);
     }
     Ok(config)
+}
+
+/// The rest of the file, and the flags that go before it.
+fn sections(config: &mut Config, file: File, flags: &NodeRun) -> Result<(), String> {
+    if let Some(lend) = &file.lend {
+        lend.apply(config)?;
+    }
+    if let Some(operator) = flags.operator.clone().or(file.operator) {
+        config.operator = operator;
+    }
+    if let Some(slots) = flags.slots.or(file.slots) {
+        config.slots = slots;
+    }
+    config.archive_mirrors = file.archive_mirrors.unwrap_or_default();
+    if let Some(bases) = file.bases {
+        config.bases = bases;
+    }
+    if let Some(store) = &file.store {
+        let high = config.store.high;
+        config.store = store.marks()?;
+        config.store.high = config.store.high.or(high);
+    }
+    if let Some(limits) = &file.limits {
+        limits.apply(config)?;
+    }
+    if let Some(membership) = &file.membership {
+        membership.apply(config)?;
+    }
+    if let Some(sandbox) = &file.sandbox {
+        sandbox.apply(config)?;
+    }
+    if let Some(egress) = file.egress {
+        config.egress = egress.config()?;
+    }
+    Ok(())
+}
+
+/// As a file with this text would configure it.
+#[cfg(test)]
+pub(crate) fn parse_text(data: PathBuf, text: &str) -> Result<Config, CliError> {
+    let file = toml::from_str(text).map_err(|error| bad(&data, &error.to_string()))?;
+    configure(data, file, &NodeRun::default())
 }
 
 fn every_interface(port: u16) -> Vec<String> {

@@ -18,8 +18,10 @@ mod cli;
 mod commands;
 mod config;
 mod error;
+mod lend;
 mod progress;
 mod rootless;
+mod service;
 mod show;
 
 fn main() -> ExitCode {

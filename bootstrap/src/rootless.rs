@@ -2,7 +2,12 @@
 //! or started anything, and only for what a node without root does. Asking a running node needs no
 //! more rights than its socket.
 
-use std::{ffi::OsString, os::unix::net::UnixStream, path::Path, process::Command};
+use std::{
+    ffi::OsString,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use caravan_node::{Rights, RootlessError, run_inside};
 
@@ -11,13 +16,41 @@ use crate::{
     error::CliError,
 };
 
+/// Set for the part of a command that runs inside the namespace, while the other part waits outside:
+/// systemd takes nobody inside for the user who asks.
+const PART: &str = "CARAVAN_INSIDE";
+
 /// Starts the program over, in a namespace of its own, if what it is asked for needs one and it has
 /// none yet.
 pub(crate) fn enter_if_needed(data: &Path, verb: &Verb) -> Result<(), CliError> {
-    if !matches!(Rights::own(), Rights::User(_)) || !needs_rights(data, verb) {
+    if !is_outside() || !needs_rights(data, verb) {
         return Ok(());
     }
     Err(told(&caravan_node::restart_inside()))
+}
+
+/// Whether this is the program of an ordinary user, outside of any namespace of its own.
+pub(crate) fn is_outside() -> bool {
+    matches!(Rights::own(), Rights::User(_))
+}
+
+/// Whether another process of this command, outside, does what is to be done there.
+pub(crate) fn has_outer_part() -> bool {
+    std::env::var_os(PART).is_some()
+}
+
+/// Does this same command inside the namespace, but for what only the outside can do. Its words go
+/// where this one's go; an exit code other than 0 is this one's, too.
+pub(crate) fn inner_part() -> Result<Option<ExitCode>, CliError> {
+    let trouble = |error: std::io::Error| CliError::user(format!("run this program anew: {error}"));
+    let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
+    command.args(std::env::args_os().skip(1)).env(PART, "yes");
+    let done = command.status().map_err(trouble)?;
+    if done.success() {
+        return Ok(None);
+    }
+    let code = done.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Some(ExitCode::from(code.unwrap_or(3))))
 }
 
 /// Runs a command where the owners of a node's files are what its jobs see.
@@ -39,7 +72,11 @@ pub(crate) fn unshare(words: &[OsString]) -> CliError {
 fn needs_rights(data: &Path, verb: &Verb) -> bool {
     let without_node = || UnixStream::connect(crate::commands::socket(data)).is_err();
     match verb {
-        Verb::Node(NodeVerb::Run(_)) | Verb::Join(_) => true,
+        Verb::Node(NodeVerb::Run(_)) => true,
+        // Whatever has a part outside too enters by itself.
+        Verb::Node(NodeVerb::Init(init)) => init.service.service.is_none() || has_outer_part(),
+        Verb::Join(join) => join.service.service.is_none() || has_outer_part(),
+        Verb::Node(NodeVerb::Leave(_)) => has_outer_part(),
         Verb::Build(build) => !build.plan && !build.dockerfile && without_node(),
         Verb::Base(BaseVerb::Import { .. }) | Verb::Ci(_) | Verb::Image(_) | Verb::Store(_) => {
             without_node()
@@ -49,6 +86,7 @@ fn needs_rights(data: &Path, verb: &Verb) -> bool {
         | Verb::Job(_)
         | Verb::Log(_)
         | Verb::Node(_)
+        | Verb::Nodes(_)
         | Verb::Unshare { .. } => false,
     }
 }

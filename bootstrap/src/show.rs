@@ -4,8 +4,22 @@ use caravan_node::control::Checked;
 use caravan_protocol::{
     policy::Base,
     time::Stamp,
-    view::{RunView, Snapshot, State, StepView, StoreView, VariantView},
+    view::{NodeView, RunView, Snapshot, State, StepView, StoreView, VariantView},
 };
+
+mod grid;
+mod members;
+
+/// Members of the mesh.
+pub(crate) fn nodes(nodes: &[NodeView], now: Stamp) {
+    print(&members::table(nodes, now));
+}
+
+fn print(text: &str) {
+    for line in text.lines() {
+        say!("{line}");
+    }
+}
 
 /// A sign for a state that does not need colour to be told apart.
 pub(crate) const fn mark(state: State) -> &'static str {
@@ -265,7 +279,25 @@ pub(crate) fn status(snapshot: &Snapshot) {
     say!("mesh     {}", snapshot.mesh);
     say!("version  {}", snapshot.version);
     say!("started  {} UTC", date(snapshot.started));
-    say!("running  {} of {} slots", snapshot.running, snapshot.slots);
+    let own = snapshot.nodes.iter().find(|node| node.here);
+    if let Some(own) = own {
+        say!("operator {}, {}", own.operator, own.tier);
+        if let Some(expires) = own.expires {
+            say!("member   until {} UTC, and renewed before", date(expires));
+        }
+    }
+    let takes = match &snapshot.standing {
+        Some(why) => format!("no work: {}", plain(why)),
+        None => "work".to_owned(),
+    };
+    say!(
+        "takes    {takes}; {} of {} slots run",
+        snapshot.running,
+        snapshot.slots
+    );
+    for notice in &snapshot.notices {
+        say!("mind     {}", plain(notice));
+    }
     say!("sandbox  {}", snapshot.sandbox.runtime);
     for lack in &snapshot.sandbox.lacking {
         say!("         {lack}");
@@ -279,26 +311,7 @@ pub(crate) fn status(snapshot: &Snapshot) {
     );
     store(&snapshot.store);
     say!();
-    let rows: Vec<_> = snapshot
-        .nodes
-        .iter()
-        .map(|node| {
-            let platforms: Vec<String> = node.platforms.iter().map(ToString::to_string).collect();
-            let state = match (node.here, node.connected) {
-                (true, _) => "here",
-                (false, true) => "up",
-                (false, false) => "down",
-            };
-            vec![
-                node.node.fmt_short(),
-                state.to_owned(),
-                node.operator.clone(),
-                node.tier.to_string(),
-                platforms.join(" "),
-            ]
-        })
-        .collect();
-    table(&["NODE", "STATE", "OPERATOR", "TIER", "PLATFORMS"], &rows);
+    nodes(&snapshot.nodes, crate::commands::now());
     say!();
     let rows: Vec<_> = snapshot
         .seats

@@ -1,10 +1,11 @@
 //! What a node is told at its start. `bootstrap` reads it from flags and `config.toml`; nothing in
 //! here is ever asked of a peer.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use caravan_protocol::action::Limits;
+use caravan_protocol::{action::Limits, limits};
 
+pub mod hours;
 pub mod machine;
 pub mod sandbox;
 
@@ -51,6 +52,13 @@ pub struct Config {
     pub runtime: sandbox::Runtime,
     /// The defences that this host may lack.
     pub accept: caravan_sandbox::Defences,
+    /// The hours of the day in which work is taken; all of them if nothing is said.
+    pub hours: Option<hours::Hours>,
+    /// Words about the node, such as `rack=3`, that other members are told.
+    pub labels: BTreeSet<String>,
+    /// How long certificates live that this node signs, if it is the one to do so: never longer than
+    /// certificates may. Shorter ones are for tests.
+    pub cert_life: Duration,
     /// The program to re-execute as the sandbox helper, where it is not this one.
     pub helper: Option<PathBuf>,
 }
@@ -79,6 +87,9 @@ impl Config {
             upstream: None,
             runtime: sandbox::Runtime::Own,
             accept: caravan_sandbox::Defences::NONE,
+            hours: None,
+            labels: BTreeSet::new(),
+            cert_life: Duration::from_millis(limits::CERT_LIFE_MS),
             helper: None,
         }
     }

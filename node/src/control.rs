@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use caravan_protocol::{
-    identity::Tier,
     ids::{NodeId, RunId, TreeId},
     policy::{Base, WantId},
-    view::{RunView, Snapshot},
+    time::Stamp,
+    view::{NodeView, RunView, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -43,12 +43,11 @@ pub enum Request {
         follow: bool,
     },
     /// Make an invite. Answer: [`Reply::Invite`].
-    Invite {
-        /// Who will run the node.
-        operator: String,
-        /// What it may do.
-        tier: Tier,
-    },
+    Invite(crate::invites::InviteAsk),
+    /// The invites that were made. Answer: [`Reply::Invites`].
+    Invites,
+    /// Take an invite back: by the first digits of its id, or by its token. Answer: [`Reply::Done`].
+    Withdraw(String),
     /// Strike a node out. Answer: [`Reply::Done`].
     Revoke(NodeId),
     /// Import a base anew and pin it. Answers: [`Reply::Progress`], then [`Reply::Base`].
@@ -69,6 +68,38 @@ pub enum Request {
     ImportImage(crate::images::ImageImport),
     /// Export an image. Answers: [`Reply::Progress`], then [`Reply::ImageTold`].
     ExportImage(crate::images::ImageExport),
+    /// Take no new work until [`Request::Resume`], over restarts too; what runs goes on. Answer:
+    /// [`Reply::Standing`].
+    Pause {
+        /// Why, for people; it may be empty.
+        why: String,
+    },
+    /// Take work again, and give a drain up. Answer: [`Reply::Standing`].
+    Resume,
+    /// Take nothing new, end what goes on here, leave the mesh in order, and stop. Answers:
+    /// [`Reply::Progress`], then [`Reply::Done`] just before the end. It goes on if nobody listens.
+    Drain {
+        /// Whether the membership is given up for good.
+        leave: bool,
+        /// Whether what goes on is ended; else it is given up.
+        wait: bool,
+    },
+    /// Let a member take no work, by the founding node's word. Answer: [`Reply::Done`].
+    Cordon {
+        /// The member.
+        node: NodeId,
+        /// Why, for people; it may be empty.
+        why: String,
+    },
+    /// Let it take work again. Answer: [`Reply::Done`].
+    Uncordon {
+        /// The member.
+        node: NodeId,
+    },
+    /// Renew this node's certificate now. Answer: [`Reply::Renewed`].
+    Renew,
+    /// All members. Answer: [`Reply::Nodes`].
+    Nodes,
 }
 
 /// A project to take through CI.
@@ -86,6 +117,10 @@ pub struct CiRequest {
     pub bases: Vec<String>,
     /// Whether failures of earlier runs are tried again.
     pub rebuild: bool,
+    /// The only node on which its steps run. What it fetches is fetched here all the same.
+    pub on: Option<NodeId>,
+    /// Nodes on which none of its steps runs.
+    pub not_on: Vec<NodeId>,
 }
 
 /// A spec to build.
@@ -103,6 +138,10 @@ pub struct BuildRequest {
     pub secrets: Vec<SecretValue>,
     /// Whether every step is run again, even one that passed.
     pub rebuild: bool,
+    /// The only node on which its steps run, but for those that reach out or are shown a secret.
+    pub on: Option<NodeId>,
+    /// Nodes on which none of its steps runs.
+    pub not_on: Vec<NodeId>,
 }
 
 /// A secret on its way to the node. It is never shown and never kept.
@@ -156,6 +195,8 @@ pub enum Reply {
     },
     /// An invite to hand on.
     Invite(String),
+    /// Invites that were made.
+    Invites(Vec<crate::invites::InviteView>),
     /// How far long work is.
     Progress {
         /// What is being done.
@@ -193,6 +234,15 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// What became of an image.
     ImageTold(Box<crate::images::ImageTold>),
+    /// Why the node takes no work now; nothing if it takes work.
+    Standing(Option<String>),
+    /// The certificate was renewed.
+    Renewed {
+        /// Until when the new one is valid.
+        expires: Stamp,
+    },
+    /// The members of the mesh.
+    Nodes(Vec<NodeView>),
 }
 
 /// What a check of the store found.

@@ -6,17 +6,18 @@
 //! waited for in tasks that report back as notices.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use caravan_mesh::Event as MeshEvent;
 use caravan_protocol::{
+    facts::Facts,
+    identity::{NodeCert, Signed},
     ids::{ActionKey, NodeId, RunId},
     offer::{self, AttemptId},
-    platform::Platform,
     policy::{Base, Factory},
-    time::Time,
+    time::{Stamp, Time},
     view::{Counters, NodeView, Snapshot},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,19 +34,27 @@ use crate::{
 mod attempt;
 mod bases;
 mod builds;
+mod certs;
+mod council;
+pub(crate) mod doors;
+pub(crate) mod drain;
 mod flights;
+pub(crate) mod following;
 mod handle;
 mod host;
 mod images;
 mod inputs;
+mod invites;
 mod jobs;
 mod keeping;
 mod market;
 mod members;
 mod outcome;
+mod placing;
 mod publish;
 mod questions;
 mod runs;
+mod standing;
 mod subject;
 mod weigh;
 
@@ -76,13 +85,40 @@ pub(crate) enum Ask {
         reply: oneshot::Sender<Result<(), String>>,
     },
     Invite {
-        operator: String,
-        tier: caravan_protocol::identity::Tier,
+        ask: crate::invites::InviteAsk,
         reply: oneshot::Sender<Result<String, String>>,
+    },
+    Invites {
+        reply: oneshot::Sender<Result<Vec<crate::invites::InviteView>, String>>,
+    },
+    Withdraw {
+        what: String,
+        reply: oneshot::Sender<Result<(), String>>,
     },
     Revoke {
         node: NodeId,
         reply: oneshot::Sender<Result<(), String>>,
+    },
+    Pause {
+        why: String,
+        reply: oneshot::Sender<Result<Option<String>, String>>,
+    },
+    Resume {
+        reply: oneshot::Sender<Result<Option<String>, String>>,
+    },
+    Drain {
+        leave: bool,
+        wait: bool,
+        listener: drain::Listener,
+    },
+    Cordon {
+        node: NodeId,
+        on: bool,
+        why: String,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    Renew {
+        reply: certs::Asker,
     },
     ImportBase {
         name: String,
@@ -132,6 +168,19 @@ pub(crate) enum Notice {
     },
     /// A base was imported.
     Imported { base: Base },
+    /// The council was asked for this node's next certificate.
+    Renewed {
+        found: Result<Signed<NodeCert>, String>,
+        asker: Option<certs::Asker>,
+    },
+    /// A member was told of what the council said of it at this time, or could not be.
+    Cordoned {
+        node: NodeId,
+        at: Stamp,
+        heard: bool,
+    },
+    /// The others know that this node goes.
+    Farewell,
 }
 
 /// What every part of a node may use.
@@ -150,6 +199,10 @@ pub(crate) struct Shared {
     pub(crate) opened: Opened,
     /// What this node promises of the jobs that it runs.
     pub(crate) sandbox: caravan_protocol::view::SandboxView,
+    /// What this machine was found to be at the start.
+    pub(crate) facts: Facts,
+    /// What it could do and does not, in words for people.
+    pub(crate) unusable: Vec<String>,
 }
 
 /// The driver's state.
@@ -166,6 +219,9 @@ pub(crate) struct Driver {
     pub(crate) placed: VecDeque<(ActionKey, NodeId)>,
     pub(crate) bases: Vec<Base>,
     pub(crate) peers: BTreeMap<NodeId, NodeView>,
+    /// Members that the market takes for up.
+    pub(crate) told: following::ToldAll,
+    pub(crate) stance: standing::Stance,
     pub(crate) counters: Counters,
     pub(crate) started: caravan_protocol::time::Stamp,
     pub(crate) changed: bool,
@@ -189,7 +245,13 @@ impl Driver {
     ) -> Self {
         let setup = offer::Setup {
             me: shared.home.key.node(),
-            platforms: BTreeSet::from([Platform::here()]),
+            platforms: shared
+                .facts
+                .platforms
+                .iter()
+                .map(|offered| offered.platform.clone())
+                .collect(),
+            emulated: shared.facts.emulated().cloned().collect(),
             slots: shared.config.slots,
             most: shared.config.most,
             lent: attempt::lent(&shared.config.most),
@@ -197,6 +259,7 @@ impl Driver {
         };
         let mut driver = Self {
             bases: bases::pinned(&shared.home),
+            stance: standing::Stance::new(&shared, &membership),
             shared,
             membership,
             engine: offer::Engine::new(setup),
@@ -206,6 +269,7 @@ impl Driver {
             flights: flights::Flights::default(),
             placed: VecDeque::new(),
             peers: BTreeMap::new(),
+            told: BTreeMap::new(),
             counters: Counters::default(),
             started: clock::stamp(),
             changed: true,
@@ -213,6 +277,8 @@ impl Driver {
         };
         driver.load_history();
         driver.begin_keeping();
+        driver.load_cordons();
+        driver.look();
         driver.publish();
         driver
     }
@@ -223,7 +289,8 @@ impl Driver {
         keeping::watch(&self.shared);
         let mut publish = tokio::time::interval(publish::PERIOD);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut renewal = tokio::time::interval(members::RENEWAL);
+        let mut look = tokio::time::interval(standing::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tick = tokio::time::interval(publish::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -245,7 +312,7 @@ impl Driver {
                     self.wake = None;
                     self.market(offer::Event::Tick);
                 }
-                _ = renewal.tick() => self.renew(),
+                _ = look.tick() => self.look(),
                 _ = publish.tick(), if self.changed => self.publish(),
                 _ = tick.tick(), if !self.flights.is_empty() || !self.jobs.is_empty() => self.changed = true,
             }
@@ -260,12 +327,24 @@ impl Driver {
             Ask::Cancel { run, reply } => {
                 drop(reply.send(self.cancel_run(run, "cancelled by request")))
             }
-            Ask::Invite {
-                operator,
-                tier,
-                reply,
-            } => drop(reply.send(self.invite(&operator, tier))),
+            Ask::Invite { ask, reply } => drop(reply.send(self.invite(ask))),
+            Ask::Invites { reply } => drop(reply.send(self.invites())),
+            Ask::Withdraw { what, reply } => drop(reply.send(self.withdraw(&what))),
             Ask::Revoke { node, reply } => drop(reply.send(self.revoke(node))),
+            Ask::Pause { why, reply } => drop(reply.send(self.pause(&why))),
+            Ask::Resume { reply } => drop(reply.send(self.resume())),
+            Ask::Drain {
+                leave,
+                wait,
+                listener,
+            } => self.drain(leave, wait, listener),
+            Ask::Cordon {
+                node,
+                on,
+                why,
+                reply,
+            } => drop(reply.send(self.cordon(node, on, &why))),
+            Ask::Renew { reply } => self.renew_now(reply),
             Ask::ImportBase {
                 name,
                 progress,
@@ -293,6 +372,9 @@ impl Driver {
             Notice::Left { attempt, why } => self.on_left(attempt, why),
             Notice::Landed { job, node, landed } => self.on_landed(job, node, landed),
             Notice::Imported { base } => self.on_imported(base),
+            Notice::Renewed { found, asker } => self.on_renewed(found, asker),
+            Notice::Cordoned { node, at, heard } => self.on_cordoned(node, at, heard),
+            Notice::Farewell => self.on_farewell(),
         }
     }
 }

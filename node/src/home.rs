@@ -11,86 +11,40 @@ use std::{
 };
 
 use caravan_protocol::{
-    codec::{self, CodecError},
-    identity::{Genesis, Key, NodeCert, Refused, Roster, Seat, Signed, Tier},
-    limits,
+    codec,
+    identity::{
+        Genesis, Key, NodeCert, Refused, Roster, Seat, Signed, Tier, revocation::Revocation,
+    },
+    ids::MeshId,
     platform::Platform,
     time::Stamp,
     view::StoreView,
 };
-use caravan_store::{Store, StoreError};
+use caravan_store::{Edit, Store};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::renewal;
+
+mod error;
 mod ids;
+mod machine;
+
+pub use error::HomeError;
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
-
-/// Why a node's directory is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum HomeError {
-    /// A file or directory could not be read or written.
-    #[error("use {path}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// The system's words.
-        #[source]
-        source: io::Error,
-    },
-    /// The key file is not one.
-    #[error(
-        "read the node's key {path}: it is damaged; restore it from a backup, or remove it and join again"
-    )]
-    Key {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others can read the key.
-    #[error(
-        "read the node's key {path}: others can read it; `chmod 600 {path}` and consider it stolen"
-    )]
-    KeyIsPublic {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its files are of no use to this user.
-    #[error(
-        "use {path}: it belongs to another user; run the node as that user, or give another directory with --data"
-    )]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Its files have ids that are others by now.
-    #[error(
-        "use {path}: its files were made with other subordinate ids ({then}) than those of now ({now}); give them back in /etc/subuid and /etc/subgid, or give another directory with --data"
-    )]
-    Ids {
-        /// The directory.
-        path: PathBuf,
-        /// Those that its files have.
-        then: String,
-        /// Those that the user has.
-        now: String,
-    },
-    /// The store says no.
-    #[error("open the node's store")]
-    Store(#[from] StoreError),
-    /// A record is damaged.
-    #[error("read the node's membership records")]
-    Codec(#[from] CodecError),
-    /// The node's own membership does not hold.
-    #[error("check the node's own membership")]
-    Refused(#[from] Refused),
-    /// The directory belongs to a mesh already.
-    #[error(
-        "join from {path}: its node is a member of a mesh already; leave it, or give another directory with --data"
-    )]
-    Member {
-        /// The directory.
-        path: PathBuf,
-    },
-}
+/// Kinds of records that are about a membership and go with it.
+const MEMBERSHIP: [&str; 10] = [
+    "genesis",
+    "cert",
+    "seat",
+    "revoked",
+    "revocation",
+    "cordon",
+    "addresses",
+    "invite",
+    "used",
+    "mode",
+];
 
 /// An opened node directory.
 #[derive(Debug)]
@@ -112,6 +66,8 @@ pub struct Membership {
     pub cert: Signed<NodeCert>,
     /// The certificates that others were admitted by.
     pub certs: Vec<Signed<NodeCert>>,
+    /// The council's words about those who are out.
+    pub revocations: Vec<Signed<Revocation>>,
     /// Who holds which role.
     pub seats: Vec<Seat>,
 }
@@ -132,6 +88,7 @@ impl Home {
                 .map_err(io_error(data))?;
         }
         ids::check(data)?;
+        machine::check(data)?;
         let store = Store::open(&data.join("store"))?;
         let key = open_key(&data.join("identity"))?;
         Ok(Self {
@@ -142,7 +99,13 @@ impl Home {
     }
 
     /// The node's membership; founds a mesh of one where it has none.
-    pub fn membership(&self, operator: &str, now: Stamp) -> Result<Membership, HomeError> {
+    /// `life` is that of certificates that it signs.
+    pub fn membership(
+        &self,
+        operator: &str,
+        life: Duration,
+        now: Stamp,
+    ) -> Result<Membership, HomeError> {
         let genesis = match self.load::<Genesis>("genesis", "mesh")? {
             Some(genesis) => genesis,
             None => self.found(now)?,
@@ -150,14 +113,10 @@ impl Home {
         let mut roster = Roster::new(genesis.clone())?;
         let own = self.key.node();
         if genesis.founder == own {
-            self.renew(&roster, operator, now)?;
+            self.renew(&roster, (operator, life), now)?;
         }
         // First, so that a revoked node's certificate is not taken, kept or handed on again.
-        for (name, _) in self.store.records("revoked")? {
-            if let Ok(node) = name.parse() {
-                roster.revoke(node, now);
-            }
-        }
+        let revocations = self.revocations(&mut roster, now)?;
         let mut certs = Vec::new();
         let mut cert = None;
         for (_, bytes) in self.store.records("cert")? {
@@ -172,11 +131,7 @@ impl Home {
                 }
             }
         }
-        let expired = || Refused::Expired {
-            node: own,
-            reason: "its certificate has expired; join again",
-        };
-        let cert = cert.ok_or_else(expired)?;
+        let cert = cert.ok_or_else(|| error::no_cert(&roster, own, now))?;
         let mut seats = Vec::new();
         for (_, bytes) in self.store.records("seat")? {
             let signed: Signed<Seat> = codec::decode::<RECORD_BYTES_MAX, _>(&bytes)?;
@@ -188,6 +143,7 @@ impl Home {
             roster: Arc::new(roster),
             cert,
             certs,
+            revocations,
             seats,
         })
     }
@@ -247,7 +203,7 @@ impl Home {
     }
 
     /// Reads a record.
-    pub fn load<T: DeserializeOwned>(
+    pub fn load<T: Serialize + DeserializeOwned>(
         &self,
         kind: &str,
         name: &str,
@@ -263,6 +219,47 @@ impl Home {
         Ok(self
             .store
             .put_record(kind, name, &codec::encode::<RECORD_BYTES_MAX>(value)?)?)
+    }
+
+    /// Founds a mesh of one, of which this node is the council.
+    pub fn init(&self, operator: &str, now: Stamp) -> Result<MeshId, HomeError> {
+        if self.is_member()? {
+            return Err(HomeError::Member {
+                path: self.data.clone(),
+            });
+        }
+        let life = Duration::from_millis(caravan_protocol::limits::CERT_LIFE_MS);
+        Ok(self.membership(operator, life, now)?.roster.mesh())
+    }
+
+    /// Takes the membership away, so that the directory can join again. What the store has besides
+    /// stays, and so does the key, unless it was struck out: then no mesh of that council would
+    /// take it again.
+    pub fn leave(&self) -> Result<(), HomeError> {
+        let own = self.key.node().to_string();
+        let revoked = self.store.record("revocation", &own)?.is_some();
+        let mut edits = Vec::new();
+        for kind in MEMBERSHIP {
+            for (key, _) in self.store.records(kind)? {
+                let kind = kind.to_owned();
+                edits.push(Edit::Remove { kind, key });
+            }
+        }
+        self.store.edit_records(&edits)?;
+        let names: &[&str] = match revoked {
+            true => &["joined", "identity"],
+            false => &["joined"],
+        };
+        for name in names {
+            let path = self.data.join(name);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(HomeError::Io { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn found(&self, now: Stamp) -> Result<Genesis, HomeError> {
@@ -285,22 +282,57 @@ impl Home {
         Ok(genesis)
     }
 
+    /// Who is out. The founding node's words of earlier versions, which it had not signed, it signs.
+    fn revocations(
+        &self,
+        roster: &mut Roster,
+        now: Stamp,
+    ) -> Result<Vec<Signed<Revocation>>, HomeError> {
+        let own = self.key.node();
+        for (name, _) in self.store.records("revoked")? {
+            let Ok(node) = name.parse() else { continue };
+            let known = self.store.record("revocation", &name)?.is_some();
+            if roster.genesis().founder == own && node != own && !known {
+                let mesh = roster.mesh();
+                let revocation = Revocation {
+                    mesh,
+                    node,
+                    at: now,
+                };
+                let signed = Signed::sign(&self.key, &revocation)?;
+                self.save("revocation", &name, &signed)?;
+            }
+            roster.revoke(node, now);
+        }
+        let mut revocations = Vec::new();
+        for (_, bytes) in self.store.records("revocation")? {
+            let signed: Signed<Revocation> = codec::decode::<RECORD_BYTES_MAX, _>(&bytes)?;
+            let revocation = roster.revoked_by(&signed)?;
+            if revocation.node == own {
+                return Err(HomeError::Revoked { at: revocation.at });
+            }
+            revocations.push(signed);
+        }
+        Ok(revocations)
+    }
+
     /// The founding node certifies itself: at each start, and again before a certificate ends.
     pub fn renew(
         &self,
         roster: &Roster,
-        operator: &str,
+        (operator, life): (&str, Duration),
         now: Stamp,
     ) -> Result<Signed<NodeCert>, HomeError> {
+        // Neighbours' clocks may be a little behind.
+        let (not_before, expires) = renewal::dates(now, life);
         let cert = NodeCert {
             mesh: roster.mesh(),
             node: self.key.node(),
             operator: operator.to_owned(),
             tier: Tier::Council,
             platforms: vec![Platform::here()],
-            // Neighbours' clocks may be a little behind.
-            not_before: Stamp::from_ms(now.as_ms().saturating_sub(120_000)),
-            expires: now.after(Duration::from_millis(limits::CERT_LIFE_MS - 120_000)),
+            not_before,
+            expires,
         };
         let signed = Signed::sign(&self.key, &cert)?;
         self.keep_cert(&cert, &signed)?;

@@ -4,17 +4,24 @@
 
 pub mod config;
 pub mod control;
+#[doc(hidden)]
+pub mod doors;
 pub mod home;
 pub mod images;
+pub mod invites;
 pub mod keeping;
+pub mod leaving;
 pub mod task;
 
 mod build;
 mod clock;
 mod driver;
+mod facts;
 mod gateway;
+mod mode;
 mod node;
 mod promise;
+mod renewal;
 
 /// What `main` needs of the sandbox, before any thread exists.
 pub use caravan_sandbox::{

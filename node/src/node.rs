@@ -10,8 +10,10 @@ use caravan_effects::{base::Recipes, fetch::Fetcher};
 use caravan_egress::{Egress, Policy, PolicyError, policy::apt};
 use caravan_mesh::{Contact, Mesh, MeshError};
 use caravan_protocol::{
+    facts::Facts,
     identity::Roster,
     ids::BlobId,
+    member::Mode,
     policy::Factory,
     view::{Counters, Snapshot, StoreView},
 };
@@ -27,8 +29,8 @@ use crate::{
     clock,
     config::Config,
     control::server::Server,
-    driver::{Driver, Handle, INBOX_MAX, Inbox, Shared, StoreSource},
-    gateway,
+    driver::{Driver, Handle, INBOX_MAX, Inbox, Shared, StoreSource, following::INCARNATION},
+    facts, gateway,
     home::{self, Home, HomeError, Membership},
     promise::{self, PromiseError},
     task::Tasks,
@@ -96,14 +98,13 @@ impl Node {
         };
         let home = Home::open(&config.data).map_err(home_error)?;
         let membership = home
-            .membership(&config.operator, clock::stamp())
+            .membership(&config.operator, config.cert_life, clock::stamp())
             .map_err(home_error)?;
 
         let tag = tag(&config);
         // The store's lock is ours now, so whatever else carries our tag was left by a dead node.
         let ready = chosen.try_out(&tag, &config.data)?;
-        let recipes_dir = config.data.join("recipes");
-        let recipes = Recipes::install(&recipes_dir).map_err(io_error(recipes_dir))?;
+        let recipes = recipes(&config)?;
         raise_descriptors(&config);
         let listener = listen(&config).await?;
         let egress = egress(&config, listener.as_ref())?;
@@ -111,7 +112,8 @@ impl Node {
         let builder = builder(&config, &home, &recipes, ready.sandbox, &tag)
             .with_egress(egress)
             .with_tasks(tasks.clone());
-        let (mesh, mesh_events) = enter_mesh(&config, &home, &membership).await?;
+        let facts = facts::probe(&config, &ready.view, &ready.emulated, clock::stamp());
+        let (mesh, mesh_events) = enter_mesh(&config, &home, &membership, &facts).await?;
         let server = Server::bind(&config.socket()).map_err(io_error(config.socket()))?;
         let seed = u64::from_le_bytes(home::random().map_err(home_error)?);
 
@@ -131,6 +133,8 @@ impl Node {
             keeping: crate::driver::Keeping::default(),
             opened: crate::driver::Opened::default(),
             sandbox: ready.view,
+            facts,
+            unusable: ready.unusable,
         });
         let (snapshots, published) = watch::channel(Arc::new(empty(&shared, &membership)));
         let driver = Driver::new(Arc::clone(&shared), membership, seed, snapshots);
@@ -191,6 +195,11 @@ impl std::fmt::Debug for Node {
     }
 }
 
+fn recipes(config: &Config) -> Result<Recipes, NodeError> {
+    let path = config.data.join("recipes");
+    Recipes::install(&path).map_err(|source| NodeError::Io { path, source })
+}
+
 fn builder(
     config: &Config,
     home: &Home,
@@ -248,7 +257,7 @@ async fn listen(config: &Config) -> Result<Option<TcpListener>, NodeError> {
 }
 
 /// Marks what belongs to the node of this directory: short, and the same at each start.
-fn tag(config: &Config) -> JobName {
+pub(crate) fn tag(config: &Config) -> JobName {
     let data = config
         .data
         .canonicalize()
@@ -268,6 +277,7 @@ async fn enter_mesh(
     config: &Config,
     home: &Home,
     membership: &Membership,
+    facts: &Facts,
 ) -> Result<Entered, NodeError> {
     if config.listen.is_empty() && config.peers.is_empty() {
         return Ok((None, mpsc::channel(1).1));
@@ -278,6 +288,13 @@ async fn enter_mesh(
     mesh.listen.clone_from(&config.listen);
     mesh.seeds.clone_from(&config.peers);
     mesh.mdns = config.mdns;
+    let platforms = facts.platforms.iter();
+    mesh.platforms = platforms.map(|offered| offered.platform.clone()).collect();
+    mesh.facts = facts.clone();
+    // Until the driver has looked at what is in the way.
+    mesh.mode = Mode::Paused;
+    mesh.incarnation = incarnation(home)?;
+    mesh.revocations.clone_from(&membership.revocations);
     for cert in &membership.certs {
         let node = cert
             .open(membership.roster.mesh())
@@ -292,6 +309,17 @@ async fn enter_mesh(
     }
     let (handle, events) = Mesh::start(mesh).await?;
     Ok((Some(handle), events))
+}
+
+/// How often this node spoke for itself in all its lives: never less than what others heard.
+fn incarnation(home: &Home) -> Result<u32, NodeError> {
+    let (kind, name) = INCARNATION;
+    let kept = home.load::<u32>(kind, name);
+    let kept = kept.map_err(|source| NodeError::Home {
+        data: home.data.clone(),
+        source,
+    })?;
+    Ok(kept.unwrap_or_default())
 }
 
 /// What readers see until the driver has published for the first time.
@@ -310,5 +338,7 @@ fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
         running: 0,
         slots: shared.config.slots,
         sandbox: shared.sandbox.clone(),
+        standing: None,
+        notices: Vec::new(),
     }
 }

@@ -5,14 +5,16 @@
 //! not accepted by name takes no jobs, which is to say that it does not start, unless it is to run
 //! none. What it starts with is what it shows and what its claims say.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use caravan_protocol::{
     action::SANDBOX_PROFILE,
+    platform::Platform,
     view::{PromiseView, SandboxView},
 };
 use caravan_sandbox::{
     Defences, Error, JobName, Lacking, Launcher, Missing, OciError, OciRuntime, Promises, Sandbox,
+    emulation::{self, Emulation},
 };
 
 use crate::config::{Config, sandbox::Runtime};
@@ -69,6 +71,10 @@ enum Kind {
 pub(crate) struct Ready {
     pub(crate) sandbox: Arc<dyn Sandbox>,
     pub(crate) view: SandboxView,
+    /// Platforms whose programs an emulator runs in jobs.
+    pub(crate) emulated: BTreeSet<Platform>,
+    /// Emulators that are of no use to jobs, and why.
+    pub(crate) unusable: Vec<String>,
 }
 
 /// Chooses what the configuration names, and judges what it is worth on this host.
@@ -130,11 +136,25 @@ impl Chosen {
             promises = Err(missing);
         }
         tell(&promises, self.works);
+        let found = match self.works {
+            true => emulation::try_out(&*sandbox, &data.join(TRIAL)),
+            false => Emulation::default(),
+        };
         Ok(Ready {
             sandbox,
             view: view(&promises),
+            emulated: emulated(&found),
+            unusable: found.unusable.iter().map(ToString::to_string).collect(),
         })
     }
+}
+
+/// What programs of other processors make this host.
+fn emulated(found: &Emulation) -> BTreeSet<Platform> {
+    let here = Platform::here();
+    let of = |arch: &str| Platform::new(here.os(), arch).ok();
+    let found = found.usable.iter().filter_map(|found| of(found.arch));
+    found.filter(|platform| *platform != here).collect()
 }
 
 /// Says at the start what is not promised.

@@ -169,9 +169,29 @@ pub struct Copy {
 
 /// A checksum as opam files write it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "UncheckedChecksum")]
 pub struct Checksum {
     kind: ChecksumKind,
     hex: String,
+}
+
+/// A checksum as it comes from elsewhere.
+#[derive(Deserialize)]
+struct UncheckedChecksum {
+    kind: ChecksumKind,
+    hex: String,
+}
+
+impl TryFrom<UncheckedChecksum> for Checksum {
+    type Error = ParseChecksumError;
+
+    fn try_from(from: UncheckedChecksum) -> Result<Self, ParseChecksumError> {
+        let checksum = format!("{}={}", from.kind, from.hex).parse::<Self>()?;
+        match checksum.hex == from.hex {
+            true => Ok(checksum),
+            false => Err(ParseChecksumError(from.hex.chars().take(160).collect())),
+        }
+    }
 }
 
 /// Hash functions that opam files use.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::Record,
+    identity::{Ends, Record},
     ids::{ActionKey, BlobId, MeshId, TreeId},
     time::Stamp,
 };
@@ -72,5 +72,9 @@ impl Record for Claim {
     const DOMAIN: &'static str = "caravan/claim/1";
     fn mesh(&self) -> MeshId {
         self.mesh
+    }
+
+    fn ends(&self) -> Ends {
+        Ends::Never
     }
 }

@@ -15,7 +15,9 @@ use crate::{
     time::Stamp,
 };
 
+pub mod cordon;
 pub mod invite;
+pub mod revocation;
 
 /// Why a record is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +90,20 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// When a record stops to count. What it goes by is in the signed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// At this moment: a right.
+    At(Stamp),
+    /// With the certificate of its signer, or once the signer has said something later: a word about
+    /// how things are.
+    WithSigner,
+    /// Once the council has said something later about the same: an order.
+    Replaced,
+    /// Never: what was done, or is to stay so.
+    Never,
+}
+
 /// A kind of value that is signed. The domain keeps a signature of one kind from passing for
 /// another.
 pub trait Record: Serialize + DeserializeOwned {
@@ -95,6 +111,8 @@ pub trait Record: Serialize + DeserializeOwned {
     const DOMAIN: &'static str;
     /// The mesh that the record is about.
     fn mesh(&self) -> MeshId;
+    /// When it stops to count.
+    fn ends(&self) -> Ends;
 }
 
 /// A record as its signer wrote it. The bytes are kept verbatim; what they say is had only through
@@ -245,6 +263,10 @@ impl Record for NodeCert {
     fn mesh(&self) -> MeshId {
         self.mesh
     }
+
+    fn ends(&self) -> Ends {
+        Ends::At(self.expires)
+    }
 }
 
 /// A seat's holder, until the council grants seats by vote: signed by the founding node.
@@ -266,6 +288,10 @@ impl Record for Seat {
     const DOMAIN: &'static str = "caravan/seat/1";
     fn mesh(&self) -> MeshId {
         self.mesh
+    }
+
+    fn ends(&self) -> Ends {
+        Ends::Replaced
     }
 }
 

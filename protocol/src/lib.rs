@@ -6,11 +6,13 @@
 pub mod action;
 pub mod claim;
 pub mod codec;
+pub mod facts;
 pub mod files;
 pub mod identity;
 pub mod ids;
 pub mod level;
 pub mod limits;
+pub mod member;
 pub mod offer;
 pub mod platform;
 pub mod policy;

@@ -51,6 +51,13 @@ pub const INVITE_LIFE_MS: u64 = 24 * 3600 * 1000;
 /// Longest operator name, bytes.
 pub const OPERATOR_BYTES_MAX: usize = 64;
 
+/// Most platforms that a node offers, emulated ones included.
+pub const FACTS_PLATFORMS_MAX: usize = 16;
+/// Most sandbox abilities, and most labels, of a node.
+pub const FACTS_WORDS_MAX: usize = 32;
+/// Longest sandbox ability, label and version of a node, bytes.
+pub const FACTS_WORD_BYTES_MAX: usize = 64;
+
 /// Most jobs in one gossiped offer digest.
 pub const DIGEST_JOBS_MAX: usize = 256;
 /// Most jobs that an owner's engine holds at once.
@@ -103,6 +110,81 @@ pub const REFUSED_MS: u64 = 2000;
 pub const RETRY_MS: u64 = 1000;
 /// Longest wait before something is sent or tried again.
 pub const RETRY_MS_MAX: u64 = 30_000;
+/// How much longer a job is thought to take where its platform is emulated: compilers under
+/// qemu-user take five to fifteen times as long.
+pub const EMULATED_FACTOR: u64 = 10;
+/// How long an owner that only emulates a job's platform leaves it to nodes that have it.
+pub const EMULATED_WAIT_MS: u64 = 30_000;
+/// Longest reason that a node gives for taking no work, bytes.
+pub const FACTS_WHY_BYTES_MAX: usize = 200;
+/// Longest reason of a cordon or a pause, bytes: with what stands around it, it is such a reason.
+pub const CORDON_WHY_BYTES_MAX: usize = 120;
+
+// The wire between nodes: what one peer, one operator and one address may cost.
+
+/// Messages that a peer may send per second over time, in each protocol of members by itself.
+pub const MESSAGES_PER_S: u32 = 50;
+/// Messages that a peer may send at once, in each protocol of members by itself.
+pub const MESSAGES_BURST: u32 = 200;
+/// Messages beyond the rate that a peer may lose before it is cut off.
+pub const MESSAGES_OVER_MAX: u32 = 400;
+/// Hellos and admissions that a peer may send per second over time.
+pub const GREETINGS_PER_S: u32 = 2;
+/// Hellos and admissions that a peer may send at once.
+pub const GREETINGS_BURST: u32 = 16;
+/// How many times the rate of one peer all peers of one operator may have together.
+pub const OPERATOR_FACTOR: u32 = 4;
+/// Other operators' members that are connected at once, for each of those operators.
+pub const OPERATOR_CONNECTIONS_MAX: usize = 16;
+/// Strangers connected at once.
+pub const STRANGERS_MAX: usize = 32;
+/// How long a stranger stays connected.
+pub const STRANGER_MS: u64 = 10_000;
+/// Handshakes that are begun per second over time for one source address; those of members are
+/// given back.
+pub const HANDSHAKES_PER_S: u32 = 8;
+/// Handshakes that are begun at once for one source address.
+pub const HANDSHAKE_BURST: u32 = 96;
+/// Handshakes that are begun per second over time for all source addresses together.
+pub const HANDSHAKES_ALL_PER_S: u32 = 64;
+/// Handshakes that are begun at once for all source addresses together.
+pub const HANDSHAKES_ALL_BURST: u32 = 512;
+/// Members for which one member relays signalling at once.
+pub const RELAY_RESERVATIONS_MAX: usize = 64;
+/// Connections that one member relays at once.
+pub const RELAY_CIRCUITS_MAX: usize = 64;
+/// Connections that one member relays at once from or to one other.
+pub const RELAY_CIRCUITS_PER_PEER_MAX: usize = 16;
+/// Bytes that one relayed connection may carry each way: signalling, never bulk.
+pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long one relayed connection may last.
+pub const RELAY_CIRCUIT_MS_MAX: u64 = 3600 * 1000;
+/// How far apart two clocks may be before people are told; never a matter of safety.
+pub const CLOCK_SKEW_MS: u64 = 120_000;
+
+// The wire between nodes: what one message may hold.
+
+/// Largest hello or admission message and its answer, bytes.
+pub const GREETING_BYTES_MAX: usize = 256 * 1024;
+/// Members named in one hello or welcome.
+pub const CONTACTS_SHARED_MAX: usize = 64;
+/// Revocations named in one hello.
+pub const REVOKED_SHARED_MAX: usize = 128;
+/// Addresses shown of one node.
+pub const ADDRESSES_MAX: usize = 8;
+/// Longest address, bytes of its text.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Platforms that a joining node may name.
+pub const PLATFORMS_MAX: usize = 16;
+/// Messages in one batch of the control protocol.
+pub const BATCH_MESSAGES_MAX: usize = 64;
+/// Largest frame of the control protocol, bytes: a batch of one largest message, or of many small
+/// ones.
+pub const CONTROL_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1 + BATCH_MESSAGES_MAX * 4;
+/// Blobs asked for in one request of the blobs protocol.
+pub const BLOBS_PER_REQUEST_MAX: usize = 4096;
+
+// What follows is not of the wire.
 
 /// Largest opam file, bytes (ocaml-ci's cap is 100 KiB; some files of opam-repository exceed it).
 pub const OPAM_FILE_BYTES_MAX: usize = 1024 * 1024;

@@ -29,11 +29,13 @@ mod jobs;
 mod lease;
 mod message;
 mod owner;
+mod place;
 mod runs;
 mod worker;
 
 pub use engine::{Engine, Setup, Standing};
 pub use message::{Digest, Head, Message, MessageError, Progress};
+pub use place::Place;
 
 /// Names a job: the action that is wanted. An owner wants an action once, whoever asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +119,8 @@ pub struct Want {
     pub remote_ok: bool,
     /// What it asks for of the node that runs it.
     pub needs: Limits,
+    /// Where it may run of all the nodes that could take it.
+    pub place: Place,
     /// The encoded action: opaque here.
     pub action: Vec<u8>,
 }
@@ -132,8 +136,10 @@ pub enum Event {
     PeerUp {
         /// The member.
         node: NodeId,
-        /// What it may build for, by its certificate.
+        /// What it may build for; nothing while it takes no work.
         platforms: BTreeSet<Platform>,
+        /// Those of them that it only emulates.
+        emulated: BTreeSet<Platform>,
     },
     /// A member can no longer be reached.
     PeerDown(NodeId),
@@ -174,6 +180,8 @@ pub enum Event {
     Slots(u32),
     /// Whether this node starts no attempts; those that run are not stopped.
     Pause(bool),
+    /// Whether this node takes jobs of others; those that run are not stopped.
+    Lend(bool),
     /// The time asked for by [`Command::WakeAt`] has come.
     Tick,
 }
@@ -295,6 +303,17 @@ pub enum Missing {
     Slots,
     /// The job asks for more than this node allows: another has to take it.
     Room(TooMuch),
+    /// The one node that the job must run on is not up.
+    Gone(NodeId),
+    /// The one node that the job must run on takes no work for its platform now.
+    Unwilling {
+        /// The node.
+        node: NodeId,
+        /// The platform.
+        platform: Platform,
+    },
+    /// All nodes that could take the job are those that it must not run on.
+    Excluded,
 }
 
 impl fmt::Display for Missing {
@@ -310,6 +329,21 @@ impl fmt::Display for Missing {
             Self::Room(too_much) => {
                 write!(f, "{too_much}: it waits for a node that allows more")
             }
+            Self::Gone(node) => {
+                let node = node.fmt_short();
+                write!(
+                    f,
+                    "node {node}, the only one it may run on, is not here; it waits"
+                )
+            }
+            Self::Unwilling { node, platform } => {
+                let node = node.fmt_short();
+                write!(
+                    f,
+                    "node {node}, the only one it may run on, takes no work for {platform} now"
+                )
+            }
+            Self::Excluded => f.write_str("no node can take it but those that it must not run on"),
         }
     }
 }

@@ -8,9 +8,25 @@ use serde::{Deserialize, Serialize};
 /// one platform can do each other's work; the distribution is a property of the base, not of the
 /// node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "UncheckedPlatform")]
 pub struct Platform {
     os: String,
     arch: String,
+}
+
+/// A platform as it comes from elsewhere.
+#[derive(Deserialize)]
+struct UncheckedPlatform {
+    os: String,
+    arch: String,
+}
+
+impl TryFrom<UncheckedPlatform> for Platform {
+    type Error = ParsePlatformError;
+
+    fn try_from(from: UncheckedPlatform) -> Result<Self, ParsePlatformError> {
+        Self::new(&from.os, &from.arch)
+    }
 }
 
 /// Why a text is not a platform.

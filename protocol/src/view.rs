@@ -1,12 +1,15 @@
 //! What people are shown: plain snapshots that the driver publishes and that the CLI, the gateway
 //! and JSON readers all get alike. Reading one never touches a role holder.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::Tier,
+    identity::{NodeCert, Tier},
     ids::{ActionKey, BlobId, MeshId, NodeId, RunId, TreeId},
     level::Level,
     platform::Platform,
@@ -177,6 +180,140 @@ pub struct NodeView {
     pub running: u32,
     /// Attempts that it can run at once, as far as known.
     pub slots: u32,
+    /// What it builds for, each with how.
+    pub offers: Vec<OfferView>,
+    /// Its processor cores; 0 where it has not said so, as with all figures of it.
+    pub cores: u32,
+    /// Its memory.
+    pub memory_bytes: u64,
+    /// The disk that its store is on.
+    pub disk_bytes: u64,
+    /// What of that was free when it last looked.
+    pub disk_free_bytes: u64,
+    /// What its sandbox keeps, by name.
+    pub abilities: Vec<String>,
+    /// Words that its operator gave it.
+    pub labels: BTreeSet<String>,
+    /// Version of its program; empty where it has not said so.
+    pub version: String,
+    /// Since when it is up without a break, or was when it was last heard.
+    pub since: Option<Stamp>,
+    /// When this node last heard of it.
+    pub heard: Option<Stamp>,
+    /// Until when its certificate is valid.
+    pub expires: Option<Stamp>,
+    /// Whether it takes work.
+    pub mode: ModeView,
+    /// Why it takes none, or none of some kind.
+    pub why: Option<String>,
+}
+
+impl NodeView {
+    /// A member of which no more is known than its certificate says.
+    #[must_use]
+    pub fn of(cert: &NodeCert) -> Self {
+        let offer = |platform: &Platform| OfferView {
+            platform: platform.clone(),
+            variant: String::new(),
+            emulated: false,
+        };
+        Self {
+            node: cert.node,
+            operator: cert.operator.clone(),
+            tier: cert.tier,
+            platforms: cert.platforms.clone(),
+            here: false,
+            connected: false,
+            running: 0,
+            slots: 0,
+            offers: cert.platforms.iter().map(offer).collect(),
+            cores: 0,
+            memory_bytes: 0,
+            disk_bytes: 0,
+            disk_free_bytes: 0,
+            abilities: Vec::new(),
+            labels: BTreeSet::new(),
+            version: String::new(),
+            since: None,
+            heard: None,
+            expires: Some(cert.expires),
+            mode: ModeView::Away,
+            why: None,
+        }
+    }
+
+    /// The platforms that it only emulates.
+    #[must_use]
+    pub fn emulated(&self) -> BTreeSet<Platform> {
+        let emulated = self.offers.iter().filter(|offer| offer.emulated);
+        emulated.map(|offer| offer.platform.clone()).collect()
+    }
+}
+
+/// A platform as a node offers it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OfferView {
+    /// The platform.
+    pub platform: Platform,
+    /// The processors' variant, such as `v3` of x86_64; empty where there is none to tell.
+    pub variant: String,
+    /// Whether it is emulated: slower, and asked last.
+    pub emulated: bool,
+}
+
+/// Whether a node takes work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeView {
+    /// It does.
+    Open,
+    /// It takes none for now, as its operator or its hours say.
+    Paused,
+    /// It takes none, as the council says.
+    Cordoned,
+    /// It ends what it has and takes nothing new.
+    Draining,
+    /// It is on its way out.
+    Leaving,
+    /// It went in order.
+    Left,
+    /// It cannot be reached, or was not met yet.
+    Away,
+    /// It is known to be gone without a word.
+    Dead,
+    /// It is no member any more.
+    Revoked,
+}
+
+impl ModeView {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Open,
+        Self::Paused,
+        Self::Cordoned,
+        Self::Draining,
+        Self::Leaving,
+        Self::Left,
+        Self::Away,
+        Self::Dead,
+        Self::Revoked,
+    ];
+
+    /// The word for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+            Self::Left => "left",
+            Self::Away => "away",
+            Self::Dead => "dead",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// What the store holds.
@@ -237,6 +374,12 @@ pub struct Snapshot {
     /// What it runs them in.
     #[serde(default)]
     pub sandbox: SandboxView,
+    /// Why this node takes no work now, if it takes none.
+    #[serde(default)]
+    pub standing: Option<String>,
+    /// What its operator should know and do something about.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }
 
 /// What a node promises of the jobs that it runs.

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -21,11 +23,17 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The program, built from the present sources.
+/// Names a program to test instead of one that is built for it.
+pub const PROGRAM: &str = "CARAVAN_TEST_PROGRAM";
+
+/// The program, built from the present sources unless [`PROGRAM`] names one.
 #[must_use]
 pub fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(given) = std::env::var_os(PROGRAM) {
+            return given.into();
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args([
@@ -54,6 +62,13 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// The build directory: the test itself is in it.
+fn target() -> PathBuf {
+    let itself = std::env::current_exe().expect("a test knows where it is");
+    let target = itself.ancestors().nth(3);
+    target.expect("target/debug/deps/test").to_owned()
+}
+
 /// Why end-to-end tests cannot run here, if they cannot.
 #[must_use]
 pub fn obstacle() -> Option<&'static str> {
@@ -78,11 +93,7 @@ impl Scratch {
     /// A new empty directory; what an earlier, killed test left of this name is removed.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let target = program()
-            .parent()
-            .and_then(Path::parent)
-            .expect("target/debug/caravan");
-        let path = target.join("e2e").join(name);
+        let path = target().join("e2e").join(name);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("the build directory is writable");
         Self(path)
@@ -284,10 +295,30 @@ impl NodeProcess {
         let _ = self.child.wait();
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> Option<()> {
+        self.child.try_wait().ok().flatten().map(drop)
+    }
+
+    /// Stops it where it is, as a machine does that is overloaded or suspended.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // A child that was not waited for is still there, dead or alive.
+        let _ = id.map(|id| kill_process(id, signal));
+    }
+
     /// As Ctrl-C does it; waits for the end.
     pub fn interrupt(&mut self) {
-        let id = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &id]).output();
+        self.signal(Signal::INT);
         let _ = self.child.wait();
     }
 }

@@ -4,5 +4,6 @@
 #![warn(missing_docs)]
 
 pub mod host;
+pub mod hosts;
 pub mod invariants;
 pub mod sim;

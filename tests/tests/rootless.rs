@@ -382,3 +382,30 @@ fn without_subordinate_ids_the_command_that_gives_them_is_named() {
     let words = world.refused(&["node", "status"]);
     assert!(words.contains("none is running"), "{words}");
 }
+
+#[test]
+fn an_ordinary_user_founds_a_mesh_and_leaves_nothing_of_it() {
+    if !can_try() {
+        return;
+    }
+    let world = World::new("rootless-leave");
+    let home = world.path("home");
+    let config = home.join("data/config.toml");
+    fs::remove_file(config).expect("there");
+    let said = world.ok(&["node", "init", "--operator", "ann", "--yes"]);
+    assert!(said.contains("founded mesh"), "{said}");
+    let unit = world.refused(&["node", "init", "--service"]);
+    assert!(unit.contains("install a service"), "{unit}");
+    // Ids that only root and the user's own namespace can remove.
+    let owned = fs::metadata(home.join("data/identity"))
+        .expect("there")
+        .uid();
+    assert_eq!(owned, USER);
+    let asked = world.refused(&["node", "leave"]);
+    assert!(asked.contains("nobody is there"), "{asked}");
+    let said = world.ok(&["node", "leave", "--yes"]);
+    assert!(said.contains("nothing of the node is left"), "{said}");
+    assert!(!home.join("data").exists());
+    let none = world.refused(&["node", "leave", "--yes"]);
+    assert!(none.contains("there is no node in"), "{none}");
+}

@@ -41,11 +41,14 @@ pub(super) fn run(data: &Path, build: &Build) -> Result<ExitCode, CliError> {
     }
     let text = String::from_utf8(text)
         .map_err(|_| CliError::user(format!("use {name}: it is not UTF-8")))?;
-    let request = request(build, &spec, text)?;
+    let mut request = request(build, &spec, text)?;
     let json = build.output.json;
     let export = build.export.as_deref().map(absolute).transpose()?;
     let wanted = follow::Wanted { plan, export, json };
-    node::with_one(data, |socket| follow::follow(socket, request, wanted))
+    node::with_one(data, |socket| async move {
+        (request.on, request.not_on) = super::place(data, &build.place).await?;
+        follow::follow(socket, request, wanted).await
+    })
 }
 
 fn dockerfile(build: &Build, spec: &Spec) -> Result<ExitCode, CliError> {
@@ -107,6 +110,7 @@ fn request(build: &Build, spec: &Spec, text: String) -> Result<BuildRequest, Cli
         spec: text,
         secrets: secrets(&build.secret, spec)?,
         rebuild: build.rebuild,
+        ..BuildRequest::default()
     })
 }
 

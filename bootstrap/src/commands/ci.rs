@@ -23,9 +23,12 @@ const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(data: &Path, ci: &Ci) -> Result<ExitCode, CliError> {
-    let request = request(ci)?;
+    let mut request = request(ci)?;
     let json = ci.output.json;
-    node::with_one(data, |socket| follow(socket, request, json))
+    node::with_one(data, |socket| async move {
+        (request.on, request.not_on) = super::place(data, &ci.place).await?;
+        follow(socket, request, json).await
+    })
 }
 
 /// Paths are made absolute: the node has another working directory.
@@ -53,6 +56,7 @@ fn request(ci: &Ci) -> Result<CiRequest, CliError> {
         overlays: ci.overlay.iter().map(absolute).collect::<Result<_, _>>()?,
         bases: ci.base.clone(),
         rebuild: ci.rebuild,
+        ..CiRequest::default()
     })
 }
 

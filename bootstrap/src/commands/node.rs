@@ -9,49 +9,102 @@ use std::{
 
 use caravan_build::BuildFactory;
 use caravan_ci::CiFactory;
-use caravan_node::{Config, Launcher, Node, control::Request};
-use caravan_protocol::policy::Factory;
+use caravan_node::{
+    Config, Launcher, Node,
+    control::{Reply, Request},
+};
+use caravan_protocol::{ids::NodeId, policy::Factory};
 
-use super::{ask, block, print_json, snapshot};
+use super::{ask, block, find_node, print_json, setup, snapshot, unexpected};
 use crate::{
-    cli::{NodeRun, NodeVerb},
+    cli::{NodeRun, NodeVerb, Output},
     config,
     error::CliError,
-    show,
+    service, show,
 };
+
+mod drain;
+mod init;
+mod leave;
 
 pub(super) fn run(data: &Path, verb: &NodeVerb) -> Result<ExitCode, CliError> {
     match verb {
-        NodeVerb::Run(flags) => host(config::read(data.to_owned(), flags)?),
+        NodeVerb::Init(flags) => return init::run(data, flags),
+        NodeVerb::Run(flags) => {
+            setup::not_being_left(data)?;
+            return host(config::read(data.to_owned(), flags)?);
+        }
         NodeVerb::Status(output) => {
             let snapshot = block(snapshot(data))?;
             if output.json {
                 return print_json(&snapshot);
             }
             show::status(&snapshot);
-            Ok(ExitCode::SUCCESS)
         }
-        NodeVerb::Revoke { node } => block(async {
-            let snapshot = snapshot(data).await?;
-            let mut found = snapshot
-                .nodes
-                .iter()
-                .filter(|known| known.node.to_string().starts_with(node.as_str()));
-            let (Some(member), None) = (found.next(), found.next()) else {
-                return Err(
-                    CliError::user(format!("find one member whose id begins with {node}"))
-                        .hint("`caravan node status --json` has whole ids"),
+        NodeVerb::Pause { why } => {
+            let why = why.join(" ");
+            standing(data, &Request::Pause { why })?;
+        }
+        NodeVerb::Resume => standing(data, &Request::Resume)?,
+        NodeVerb::Drain(flags) => return drain::run(data, flags),
+        NodeVerb::Leave(flags) => return leave::run(data, flags),
+        NodeVerb::Cordon { node, why } => {
+            let why = why.join(" ");
+            of_member(data, node, "cordoned", |node| Request::Cordon { node, why })?;
+        }
+        NodeVerb::Uncordon { node } => {
+            of_member(data, node, "uncordoned", |node| Request::Uncordon { node })?;
+        }
+        NodeVerb::Renew => match block(ask(data, &Request::Renew))? {
+            Reply::Renewed { expires } => {
+                say!(
+                    "the node's certificate is good until {} UTC",
+                    show::date(expires)
                 );
-            };
-            ask(data, &Request::Revoke(member.node)).await?;
-            say!("revoked {}", member.node);
-            Ok(ExitCode::SUCCESS)
-        }),
-        NodeVerb::Stop => {
-            block(ask(data, &Request::Stop))?;
-            Ok(ExitCode::SUCCESS)
-        }
+            }
+            _ => return Err(unexpected()),
+        },
+        NodeVerb::Revoke { node } => of_member(data, node, "revoked", Request::Revoke)?,
+        NodeVerb::Stop => drop(block(ask(data, &Request::Stop))?),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the node takes work now, and why not.
+fn standing(data: &Path, request: &Request) -> Result<(), CliError> {
+    match block(ask(data, request))? {
+        Reply::Standing(None) => say!("the node takes work"),
+        Reply::Standing(Some(why)) => say!("the node takes no work: {}", show::plain(&why)),
+        _ => return Err(unexpected()),
+    }
+    Ok(())
+}
+
+/// Asks something about a member that is named by the first digits of its id.
+fn of_member(
+    data: &Path,
+    prefix: &str,
+    done: &str,
+    request: impl FnOnce(NodeId) -> Request,
+) -> Result<(), CliError> {
+    block(async {
+        let member = find_node(&snapshot(data).await?, prefix)?;
+        ask(data, &request(member)).await?;
+        say!("{done} {member}");
+        Ok(())
+    })
+}
+
+/// `caravan nodes`.
+pub(super) fn members(data: &Path, output: &Output) -> Result<ExitCode, CliError> {
+    let Reply::Nodes(nodes) = block(ask(data, &Request::Nodes))? else {
+        return Err(unexpected());
+    };
+    if output.json {
+        return print_json(&nodes);
+    }
+    show::nodes(&nodes, super::now());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The policies that this program has.
@@ -118,10 +171,12 @@ fn host(config: Config) -> Result<ExitCode, CliError> {
         if let Some(http) = node.http() {
             say!("pages: http://{http}/");
         }
+        service::tell("READY=1");
         tokio::select! {
             () = interrupted() => say!("stopping"),
             () = node.stopping() => {}
         }
+        service::tell("STOPPING=1");
         node.shutdown().await;
         Ok(ExitCode::SUCCESS)
     })

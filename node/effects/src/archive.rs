@@ -136,6 +136,17 @@ fn walk(
     Ok(())
 }
 
+/// The files of an archive that is not compressed.
+pub(crate) fn unpacked(reader: impl Read) -> io::Result<MemFiles> {
+    let mut files = MemFiles::new();
+    let mut room = Room {
+        bytes: BYTES_MAX,
+        files: FILES_MAX,
+    };
+    unpack(reader, &mut files, &mut room)?;
+    Ok(files)
+}
+
 fn unpack(reader: impl Read, files: &mut MemFiles, room: &mut Room) -> io::Result<()> {
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {

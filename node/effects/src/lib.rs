@@ -5,6 +5,8 @@
 
 pub mod archive;
 pub mod base;
+#[doc(hidden)]
+pub mod doors;
 pub mod fetch;
 pub mod git;
 pub mod program;

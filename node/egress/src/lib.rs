@@ -16,6 +16,8 @@
 //!
 //! Never here: what a job is, how it is isolated, where declared bytes come from.
 
+#[doc(hidden)]
+pub mod doors;
 mod environment;
 mod fetch;
 mod limits;

@@ -22,6 +22,11 @@ fn to_the_present(source: &FixedSource) {
     for seat in &mut snapshot.seats {
         seat.since = moved(seat.since);
     }
+    for node in &mut snapshot.nodes {
+        node.since = node.since.map(moved);
+        node.heard = node.heard.map(moved);
+        node.expires = node.expires.map(moved);
+    }
     for run in snapshot.runs.iter_mut().map(std::sync::Arc::make_mut) {
         run.started = moved(run.started);
         run.finished = run.finished.map(moved);

@@ -6,6 +6,8 @@
 mod ansi;
 mod answer;
 mod badge;
+#[doc(hidden)]
+pub mod doors;
 mod drawing;
 mod limits;
 mod log;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use caravan_protocol::view::{Snapshot, State};
+use caravan_protocol::view::{ModeView, NodeView, Snapshot, State};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -146,6 +146,7 @@ fn of_mesh(page: &mut Page, snapshot: &Snapshot) {
         *members.entry(labels).or_default() += 1;
     }
     page.levels("caravan_members", "Members of the mesh", members);
+    of_members(page, &snapshot.nodes);
     let seats = snapshot.seats.iter().map(|seat| {
         let labels = vec![
             ("role", label(&seat.role)),
@@ -154,6 +155,79 @@ fn of_mesh(page: &mut Page, snapshot: &Snapshot) {
         (labels, seat.epoch)
     });
     page.levels("caravan_seat_epoch", "Epoch of each seat's holder", seats);
+}
+
+/// Whether members take work, and what they have.
+fn of_members(page: &mut Page, nodes: &[NodeView]) {
+    let mut modes: BTreeMap<ModeView, u64> = ModeView::ALL.map(|mode| (mode, 0)).into();
+    let mut platforms: BTreeMap<Labels, u64> = BTreeMap::new();
+    for node in nodes {
+        *modes.entry(node.mode).or_default() += 1;
+        for offer in node.offers.iter().filter(|_| node.connected) {
+            let labels = vec![
+                ("platform", offer.platform.to_string()),
+                ("emulated", offer.emulated.to_string()),
+            ];
+            *platforms.entry(labels).or_default() += 1;
+        }
+    }
+    let modes = modes.into_iter();
+    page.levels(
+        "caravan_members_mode",
+        "Members by whether they take work",
+        modes.map(|(mode, count)| (vec![("mode", mode.word().to_owned())], count)),
+    );
+    page.levels(
+        "caravan_members_platform",
+        "Connected members by what they build for",
+        platforms,
+    );
+    let of_each = |value: fn(&NodeView) -> u64| {
+        let known = nodes.iter().filter(|node| node.cores > 0);
+        known
+            .map(|node| (vec![("node", node.node.to_string())], value(node)))
+            .collect::<Vec<_>>()
+    };
+    for (name, help, value) in [
+        (
+            "caravan_member_cores",
+            "Processor cores of each member",
+            (|node| node.cores.into()) as fn(&NodeView) -> u64,
+        ),
+        (
+            "caravan_member_memory_bytes",
+            "Memory of each member",
+            |node| node.memory_bytes,
+        ),
+        ("caravan_member_disk_bytes", "Disk of each member", |node| {
+            node.disk_bytes
+        }),
+        (
+            "caravan_member_disk_free_bytes",
+            "Free disk of each member",
+            |node| node.disk_free_bytes,
+        ),
+    ] {
+        page.levels(name, help, of_each(value));
+    }
+    let heard = nodes.iter().filter_map(|node| {
+        let labels = vec![("node", node.node.to_string())];
+        Some((labels, node.heard?.as_ms() / 1000))
+    });
+    page.levels(
+        "caravan_member_heard_seconds",
+        "When each member was last heard, seconds since 1970",
+        heard,
+    );
+    let expires = nodes.iter().filter_map(|node| {
+        let labels = vec![("node", node.node.to_string())];
+        Some((labels, node.expires?.as_ms() / 1000))
+    });
+    page.levels(
+        "caravan_member_certificate_expires_seconds",
+        "When each member's certificate ends, seconds since 1970",
+        expires,
+    );
 }
 
 const STATES: [State; 6] = [

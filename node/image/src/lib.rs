@@ -14,6 +14,8 @@ mod choose;
 mod digest;
 mod directory;
 mod document;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod export;
 mod facts;

@@ -343,3 +343,14 @@ fn tls(options: &Options) -> Result<TlsConfig> {
         .unversioned_rustls_crypto_provider(Arc::new(provider))
         .build())
 }
+
+/// The door for tests and fuzzers to what a registry says about who may read: a challenge, a line's
+/// end, and the answer of the server of tokens.
+pub(crate) fn door(bytes: &[u8]) -> Option<String> {
+    let (challenge, answer) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
+    let access = Access::new(None, "library/debian");
+    let url = access.challenged(challenge).ok()??;
+    let _ = auth::words(answer.as_bytes());
+    access.granted(answer.as_bytes()).ok()?;
+    Some(url)
+}

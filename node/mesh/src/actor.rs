@@ -3,56 +3,69 @@
 //! driver is too slow for pile up to a bound, then messages among them are dropped and counted.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use caravan_protocol::{
     identity::{NodeCert, Roster, Signed},
     ids::NodeId,
+    member::Revocation,
     time::Stamp,
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
-    Multiaddr, PeerId, Stream, Swarm,
+    Multiaddr, PeerId, Swarm,
     request_response::{OutboundRequestId, ResponseChannel},
-    swarm::{ConnectionId, SwarmEvent},
+    swarm::SwarmEvent,
 };
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::MissedTickBehavior,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{
+    peer::{Peer, Standing},
+    rates::Rates,
+    relays::Relays,
+    waiting::Waiting,
+    words::Words,
+};
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     book::Book,
-    bucket::Bucket,
     bulk::{BlobSource, serve::Slots},
-    config::Timing,
+    config::{Relay, Timing},
     counters::Tally,
     event::{Contact, Event},
     handle::{AskError, Command, Status},
-    limits::{BACKLOG_MAX, BURST, OVER_MAX, RATE_PER_S},
+    limits::{BACKLOG_MAX, HEARD_MAX},
+    links::Heard,
+    members::{Member, Members},
+    membership::Membership,
     names,
-    outbox::Outbox,
     replay::Replay,
+    streams,
 };
 
 mod bulk;
 mod command;
 mod control;
+mod dials;
 mod gossip;
 mod greet;
+mod member;
+mod peer;
 mod peers;
+mod rates;
+mod relays;
 mod tick;
+mod waiting;
+mod words;
 
 /// How often the actor looks at what only time changes.
 const TICK: Duration = Duration::from_millis(250);
+/// How soon it looks again at messages that wait for their turn.
+const PUMP: Duration = Duration::from_millis(50);
 
 /// What the swarm reports.
 pub(crate) type Happened = SwarmEvent<BehaviourEvent>;
@@ -65,7 +78,7 @@ pub(crate) fn stamp() -> Stamp {
     Stamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A number that no meeting of an earlier start of this node had.
+/// A number that no meeting of an earlier start of this node had; it names this life as well.
 fn first_meeting() -> u64 {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -73,84 +86,14 @@ fn first_meeting() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How far a connected peer has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It has shown no certificate yet.
-    Stranger {
-        since: Instant,
-        /// Whether this node dialled it.
-        dialled: bool,
-    },
-    /// It is a member, and this is its number of the meeting.
-    Member { meeting: u64 },
-}
-
-/// A connected peer.
-pub(crate) struct Peer {
-    node: NodeId,
-    /// Our number of this meeting.
-    meeting: u64,
-    standing: Standing,
-    connections: HashMap<ConnectionId, Multiaddr>,
-    bucket: Bucket,
-    outbox: Outbox,
-    asks: usize,
-    /// Bulk streams that came while its hello was under way.
-    held: Vec<Stream>,
-    /// When it showed last that it lives.
-    alive: Instant,
-    /// Bytes that bulk streams served for it have moved, and how many the last tick knew of.
-    moved: Arc<AtomicU64>,
-    moved_seen: u64,
-    /// Its connections are being closed.
-    leaving: bool,
-}
-
-impl Peer {
-    fn new(node: NodeId, meeting: u64, dialled: bool, now: Instant) -> Self {
-        Self {
-            node,
-            meeting,
-            standing: Standing::Stranger {
-                since: now,
-                dialled,
-            },
-            connections: HashMap::new(),
-            bucket: Bucket::new(RATE_PER_S, BURST, OVER_MAX, now),
-            outbox: Outbox::new(now),
-            asks: 0,
-            held: Vec::new(),
-            alive: now,
-            moved: Arc::default(),
-            moved_seen: 0,
-            leaving: false,
-        }
-    }
-
-    const fn is_member(&self) -> bool {
-        matches!(self.standing, Standing::Member { .. })
-    }
-
-    /// Whether it has shown no sign of life for longer than `patience`.
-    fn is_silent(&mut self, now: Instant, patience: Duration) -> bool {
-        let moved = self.moved.load(Ordering::Relaxed);
-        if moved != self.moved_seen {
-            self.moved_seen = moved;
-            self.alive = now;
-        }
-        now.saturating_duration_since(self.alive) > patience
-    }
-
-    /// Whether what it says is heard.
-    const fn is_heard(&self) -> bool {
-        self.is_member() && !self.leaving
-    }
+/// A number that no other start of any node has, most likely.
+pub(crate) fn first_number() -> u64 {
+    first_meeting() ^ u64::from(std::process::id()).rotate_left(48)
 }
 
 /// What is remembered of an author of gossip.
 pub(crate) struct Author {
-    bucket: Bucket,
+    purse: crate::purse::Purse,
     replay: Replay,
 }
 
@@ -181,13 +124,18 @@ pub(crate) enum Done {
 pub(crate) struct Setup {
     pub(crate) me: NodeId,
     pub(crate) cert: Signed<NodeCert>,
-    pub(crate) roster: Roster,
+    pub(crate) operator: String,
+    pub(crate) membership: Membership,
     pub(crate) book: Book,
     pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) streams: streams::Control,
     pub(crate) announced: Vec<Multiaddr>,
     pub(crate) timing: Timing,
+    pub(crate) operator_connections: usize,
+    pub(crate) relay: Relay,
     pub(crate) source: Arc<dyn BlobSource>,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) members: watch::Sender<Arc<Members>>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) cancel: CancellationToken,
@@ -196,15 +144,27 @@ pub(crate) struct Setup {
 
 pub(crate) struct Actor {
     me: NodeId,
+    life: u64,
     next_meeting: u64,
     cert: Signed<NodeCert>,
-    roster: Roster,
+    operator: String,
+    membership: Membership,
+    /// Who is out, as the council said it.
+    revoked: Vec<Signed<Revocation>>,
     book: Book,
     swarm: Swarm<Behaviour>,
+    streams: streams::Control,
     announced: Vec<Multiaddr>,
     timing: Timing,
+    operator_connections: usize,
     source: Arc<dyn BlobSource>,
     peers: HashMap<PeerId, Peer>,
+    waiting: HashMap<PeerId, Waiting>,
+    rates: Rates,
+    relays: Relays,
+    words: Words,
+    heard: mpsc::Sender<Heard>,
+    hearing: Option<mpsc::Receiver<Heard>>,
     hellos: HashMap<OutboundRequestId, PeerId>,
     batches: HashMap<OutboundRequestId, PeerId>,
     asks: HashMap<OutboundRequestId, Asked>,
@@ -215,6 +175,16 @@ pub(crate) struct Actor {
     slots: Slots,
     backlog: VecDeque<Event>,
     status: watch::Sender<Status>,
+    members: watch::Sender<Arc<Members>>,
+    /// Whether what readers see of the members is behind, and the gate's list of them.
+    members_behind: bool,
+    known_behind: bool,
+    /// What readers see of the members.
+    view: BTreeMap<NodeId, Arc<Member>>,
+    /// Since when this node says farewell, and who waits for it.
+    farewell: Option<(Instant, oneshot::Sender<()>)>,
+    /// When messages that wait for their turn are looked at next.
+    pump_at: Option<Instant>,
     events: mpsc::Sender<Event>,
     tally: Arc<Tally>,
     cancel: CancellationToken,
@@ -223,17 +193,31 @@ pub(crate) struct Actor {
 
 impl Actor {
     pub(crate) fn new(setup: Setup) -> Self {
+        let now = Instant::now();
+        let life = first_meeting();
+        let (heard, hearing) = mpsc::channel(HEARD_MAX);
         Self {
             me: setup.me,
-            next_meeting: first_meeting(),
+            life,
+            next_meeting: life,
             cert: setup.cert,
-            roster: setup.roster,
+            operator: setup.operator,
+            membership: setup.membership,
+            revoked: Vec::new(),
             book: setup.book,
             swarm: setup.swarm,
+            streams: setup.streams,
             announced: setup.announced,
             timing: setup.timing,
+            operator_connections: setup.operator_connections,
             source: setup.source,
             peers: HashMap::new(),
+            waiting: HashMap::new(),
+            rates: Rates::default(),
+            relays: Relays::new(setup.relay),
+            words: Words::new(now),
+            heard,
+            hearing: Some(hearing),
             hellos: HashMap::new(),
             batches: HashMap::new(),
             asks: HashMap::new(),
@@ -244,6 +228,12 @@ impl Actor {
             slots: Slots::default(),
             backlog: VecDeque::new(),
             status: setup.status,
+            members: setup.members,
+            members_behind: true,
+            known_behind: false,
+            view: BTreeMap::new(),
+            farewell: None,
+            pump_at: None,
             events: setup.events,
             tally: setup.tally,
             cancel: setup.cancel,
@@ -255,9 +245,15 @@ impl Actor {
     pub(crate) fn begin(
         &mut self,
         contacts: &[Contact],
+        revocations: Vec<Signed<Revocation>>,
         listening: &[Multiaddr],
         early: Vec<Happened>,
     ) {
+        let own = self.cert.clone();
+        self.certify(&own);
+        for revocation in revocations {
+            self.revoke(revocation);
+        }
         self.learn(contacts, true);
         for address in listening {
             self.listens(address);
@@ -269,15 +265,19 @@ impl Actor {
     }
 
     /// Runs until cancelled, or until nobody reads the events.
-    pub(crate) async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut incoming: mpsc::Receiver<(PeerId, Stream)>,
-    ) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut tick_at = Instant::now() + TICK;
         let events = self.events.clone();
+        let Some(mut hearing) = self.hearing.take() else {
+            return;
+        };
+        let sleep = tokio::time::sleep(TICK);
+        tokio::pin!(sleep);
         loop {
+            let wake = self.wake(tick_at);
+            if sleep.deadline().into_std() != wake {
+                sleep.as_mut().reset(wake.into());
+            }
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 permit = events.reserve(), if !self.backlog.is_empty() => {
@@ -290,13 +290,37 @@ impl Actor {
                     None => break,
                 },
                 event = self.swarm.select_next_some() => self.happened(event),
-                Some((peer, stream)) = incoming.recv() => self.bulk_asked(peer, stream),
+                Some(heard) = hearing.recv() => self.linked(heard),
                 Some(done) = self.replies.next(), if !self.replies.is_empty() => self.done(done),
-                _ = ticks.tick() => self.tick(),
+                () = &mut sleep => {
+                    let now = Instant::now();
+                    if now >= tick_at {
+                        tick_at = now + TICK;
+                        self.tick();
+                    }
+                    self.woken(now);
+                }
             }
         }
         // Whatever serves or fetches beside the actor ends with it.
         self.cancel.cancel();
+    }
+
+    /// When there is something to do that nothing else starts.
+    fn wake(&self, tick_at: Instant) -> Instant {
+        let wake = tick_at.min(self.membership.wake_at());
+        self.pump_at.map_or(wake, |pump| wake.min(pump))
+    }
+
+    /// The time of something has come.
+    fn woken(&mut self, now: Instant) {
+        if self.membership.wake_at() <= now {
+            self.tell(caravan_protocol::member::Event::Tick);
+        }
+        if self.pump_at.is_some_and(|at| at <= now) {
+            self.pump_at = None;
+            self.pump_all();
+        }
     }
 
     fn happened(&mut self, event: Happened) {
@@ -322,9 +346,18 @@ impl Actor {
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(?peer_id, %error, "a dial failed");
+                self.dial_failed(peer_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::trace!(%error, "a connection was not taken");
             }
             SwarmEvent::NewListenAddr { address, .. } => self.listens(&address),
-            SwarmEvent::ExpiredListenAddr { .. } => self.show(),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.listens_no_more(&address),
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                reason,
+                ..
+            } => self.listener_closed(listener_id, reason),
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener failed");
             }
@@ -336,9 +369,14 @@ impl Actor {
         use crate::behaviour::MembersEvent;
         match event {
             BehaviourEvent::Admit(event) => self.greeting(event),
+            BehaviourEvent::Older(event) => self.greeted_by_older(event),
             BehaviourEvent::Members(MembersEvent::Control(event)) => self.control(event),
             BehaviourEvent::Members(MembersEvent::Gossip(event)) => self.gossiped(event),
-            BehaviourEvent::Ping(event) => self.pinged(&event),
+            BehaviourEvent::Members(MembersEvent::Streams(opened)) => self.opened(opened),
+            BehaviourEvent::Members(MembersEvent::Identify(event)) => self.identified(event),
+            BehaviourEvent::Members(MembersEvent::Relayed(event)) => self.relayed(&event),
+            BehaviourEvent::Members(MembersEvent::Relay(event)) => self.relaying(&event),
+            BehaviourEvent::Members(MembersEvent::Punch(event)) => self.punched(&event),
             BehaviourEvent::Mdns(event) => self.discovered(event),
             _ => {}
         }
@@ -373,10 +411,26 @@ impl Actor {
     }
 
     fn listens(&mut self, address: &Multiaddr) {
+        if names::is_circuit(address) {
+            return;
+        }
+        self.relay_at(address);
         if let Ok(address) = names::address_with_node(&address.to_string(), self.me) {
             self.emit(Event::Listening { address });
         }
+        self.readdress();
         self.show();
+    }
+
+    fn listens_no_more(&mut self, address: &Multiaddr) {
+        if !names::is_circuit(address) {
+            self.readdress();
+        }
+        self.show();
+    }
+
+    fn roster(&self) -> &Roster {
+        self.membership.roster()
     }
 
     /// Publishes what the handle shows.
@@ -393,19 +447,24 @@ impl Actor {
         let listening = self
             .swarm
             .listeners()
+            .filter(|address| !names::is_circuit(address))
             .filter_map(|address| names::address_with_node(&address.to_string(), self.me).ok())
             .collect();
+        self.members_behind = true;
         self.status.send_replace(Status {
             connected,
             listening,
+            waiting: self.words.waiting().map(str::to_owned),
+            clock_ahead_ms: self.words.clock_ahead_ms(),
         });
     }
 
     /// Tells the gate whose keys are members'.
     fn know(&mut self) {
+        self.known_behind = false;
         let now = stamp();
         let known: HashSet<PeerId> = self
-            .roster
+            .roster()
             .members(now)
             .filter_map(|cert| names::peer_of(cert.node))
             .collect();

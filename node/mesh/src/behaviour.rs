@@ -1,24 +1,35 @@
 //! The swarm: transports and behaviours put together. Nothing here knows what is said.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use caravan_protocol::{ids::MeshId, limits::GOSSIP_BYTES_MAX};
+use caravan_protocol::{
+    ids::MeshId,
+    limits::{
+        GOSSIP_BYTES_MAX, RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUIT_MS_MAX, RELAY_CIRCUITS_MAX,
+        RELAY_CIRCUITS_PER_PEER_MAX, RELAY_RESERVATIONS_MAX, STRANGERS_MAX,
+    },
+};
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, gossipsub, identify,
+    StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, dcutr, gossipsub,
+    identify,
     identity::Keypair,
-    mdns, noise, ping, request_response,
+    mdns, noise, quic, relay, request_response,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
 
 use crate::{
     config::Timing,
+    counters::Tally,
+    doorman::Doorman,
     frames::Frames,
     gate::Gate,
     limits::{
-        CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX, CONTROL_BYTES_MAX, CONTROL_STREAMS_MAX,
-        GREETING_BYTES_MAX, GREETING_STREAMS_MAX, PENDING_MAX, STRANGERS_MAX, TOPICS_MAX,
+        CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX, CONTROL_BYTES_MAX,
+        CONTROL_STREAMS_MAX, GREETING_BYTES_MAX, GREETING_STREAMS_MAX, PENDING_MAX, RELAY_BURST,
+        RELAY_PAUSE, STREAM_WINDOW_BYTES, TOPICS_MAX,
     },
+    streams::{self, Offer},
     wire,
 };
 
@@ -30,8 +41,11 @@ pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, Topi
 
 /// Bytes that gossipsub adds to a message: author, signature, key, number and topic.
 const GOSSIP_ENVELOPE_MAX: usize = 1024;
-/// Connections of members stay open though nothing is said; the ping finds the dead ones.
+/// Connections of members stay open though nothing is said. What watches over them is the
+/// membership engine's probes; the rest only has to notice in the end.
 const IDLE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Pause between two rounds of telling each other what was observed.
+const IDENTIFY: Duration = Duration::from_secs(3600);
 
 /// The topics that anyone may subscribe to: offers of this mesh.
 pub(crate) struct TopicsOf(MeshId);
@@ -47,20 +61,38 @@ impl gossipsub::TopicSubscriptionFilter for TopicsOf {
 pub(crate) struct Members {
     pub(crate) gossip: Gossip,
     pub(crate) control: Rpc,
-    pub(crate) streams: libp2p_stream::Behaviour,
+    pub(crate) streams: streams::Behaviour,
+    /// Tells each other which address the other was seen at; hole punching needs it.
+    pub(crate) identify: identify::Behaviour,
+    /// Relays signalling between members that cannot reach each other.
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    /// Is reached through such a relay.
+    pub(crate) relayed: relay::client::Behaviour,
+    /// Makes direct connections out of relayed ones.
+    pub(crate) punch: dcutr::Behaviour,
 }
 
 /// Everything. Those that can refuse a connection come first: the others keep tables that a late
 /// refusal would leave behind.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
+    pub(crate) doorman: Doorman,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) members: Gate<Members>,
     pub(crate) admit: Rpc,
-    pub(crate) ping: ping::Behaviour,
-    pub(crate) identify: identify::Behaviour,
+    /// Tells peers of older versions, in their own, that they are too old.
+    pub(crate) older: Rpc,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+/// What a node's behaviours are made of.
+pub(crate) struct Parts {
+    pub(crate) mesh: MeshId,
+    pub(crate) timing: Timing,
+    pub(crate) mdns: bool,
+    pub(crate) serve_relay: bool,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Why no swarm could be made.
@@ -94,26 +126,18 @@ fn rpc(name: &'static str, frames: Frames, timing: &Timing, streams_max: usize) 
     Rpc::with_codec(frames, [protocol], config)
 }
 
-/// A swarm with `behaviour` on TCP and QUIC.
+/// A swarm with `behaviour` on TCP and QUIC, which is no member's and knows no relay.
 pub(crate) fn swarm<B: NetworkBehaviour>(
     keypair: Keypair,
     timing: &Timing,
     behaviour: B,
 ) -> Result<Swarm<B>, SetupError> {
-    let loss = timing.ping_pause + timing.ping_answer;
+    let timing = *timing;
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
+        .with_tcp(nodelay(), noise::Config::new, multiplex)
         .map_err(|error| failed("TCP")(error.to_string()))?
-        .with_quic_config(|mut config| {
-            config.keep_alive_interval = timing.ping_pause;
-            config.max_idle_timeout = u32::try_from(loss.as_millis()).unwrap_or(u32::MAX);
-            config
-        })
+        .with_quic_config(move |config| over_quic(config, &timing))
         .with_behaviour(|_| behaviour)
         .map_err(|error| failed("the protocols")(error.to_string()))?;
     Ok(builder
@@ -121,40 +145,89 @@ pub(crate) fn swarm<B: NetworkBehaviour>(
         .build())
 }
 
+/// A node's swarm: TCP, QUIC, and circuits through other members.
+pub(crate) fn member_swarm(
+    keypair: Keypair,
+    parts: &Parts,
+) -> Result<Swarm<Behaviour>, SetupError> {
+    let timing = parts.timing;
+    let builder = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(nodelay(), noise::Config::new, multiplex)
+        .map_err(|error| failed("TCP")(error.to_string()))?
+        .with_quic_config(move |config| over_quic(config, &timing))
+        .with_relay_client(noise::Config::new, multiplex)
+        .map_err(|error| failed("relaying")(error.to_string()))?
+        .with_behaviour(|keypair, relayed| {
+            Behaviour::new(keypair, parts, relayed)
+                .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        })
+        .map_err(|error| failed("the protocols")(error.to_string()))?;
+    Ok(builder
+        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
+        .build())
+}
+
+fn nodelay() -> tcp::Config {
+    tcp::Config::default().nodelay(true)
+}
+
+fn multiplex() -> yamux::Config {
+    yamux::Config::default()
+}
+
+/// A connection of which nothing is heard ends in the end; what the engine probes ends sooner. The
+/// windows bound what a peer can make this node hold by sending what nobody reads.
+fn over_quic(mut config: quic::Config, timing: &Timing) -> quic::Config {
+    config.keep_alive_interval = timing.keep_alive;
+    let idle = timing.keep_alive.saturating_mul(3).as_millis();
+    config.max_idle_timeout = u32::try_from(idle).unwrap_or(u32::MAX);
+    config.max_stream_data = STREAM_WINDOW_BYTES;
+    config.max_connection_data = CONNECTION_WINDOW_BYTES;
+    config
+}
+
 impl Behaviour {
-    pub(crate) fn new(
+    fn new(
         keypair: &Keypair,
-        mesh: MeshId,
-        timing: &Timing,
-        mdns: bool,
+        parts: &Parts,
+        relayed: relay::client::Behaviour,
     ) -> Result<Self, SetupError> {
         let peer = keypair.public().to_peer_id();
+        let timing = &parts.timing;
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_MAX))
             .with_max_pending_outgoing(Some(PENDING_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
             .with_max_established(Some(CONNECTIONS_MAX));
-        let members = Members {
-            gossip: gossip(keypair, mesh)?,
-            control: rpc(
-                wire::CONTROL,
-                Frames {
-                    bytes_max: CONTROL_BYTES_MAX,
-                },
-                timing,
-                CONTROL_STREAMS_MAX,
-            ),
-            streams: libp2p_stream::Behaviour::new(),
+        let frames = Frames {
+            bytes_max: CONTROL_BYTES_MAX,
         };
-        let ping = ping::Config::new()
-            .with_interval(timing.ping_pause)
-            .with_timeout(timing.ping_answer);
         // Addresses are for members and go with the hello.
-        let identify = identify::Config::new("caravan/1".to_owned(), keypair.public())
+        let identify = identify::Config::new("caravan/2".to_owned(), keypair.public())
             .with_agent_version("caravan".to_owned())
+            .with_interval(IDENTIFY)
             .with_hide_listen_addrs(true)
             .with_cache_size(0);
-        let mdns = if mdns {
+        let members = Members {
+            gossip: gossip(keypair, parts.mesh)?,
+            control: rpc(wire::CONTROL, frames, timing, CONTROL_STREAMS_MAX),
+            streams: streams::Behaviour::new(vec![
+                Offer {
+                    protocol: StreamProtocol::new(wire::BLOBS),
+                    direct: true,
+                },
+                Offer {
+                    protocol: StreamProtocol::new(wire::MEMBER),
+                    direct: false,
+                },
+            ]),
+            identify: identify::Behaviour::new(identify),
+            relay: Toggle::from(parts.serve_relay.then(|| relay_for_members(keypair))),
+            relayed,
+            punch: dcutr::Behaviour::new(peer),
+        };
+        let mdns = if parts.mdns {
             let behaviour = mdns::tokio::Behaviour::new(mdns::Config::default(), peer)
                 .map_err(|error| failed("mDNS")(error.to_string()))?;
             Some(behaviour)
@@ -162,15 +235,52 @@ impl Behaviour {
             None
         };
         Ok(Self {
+            doorman: Doorman::new(Arc::clone(&parts.tally), std::time::Instant::now()),
             limits: connection_limits::Behaviour::new(limits),
             blocked: allow_block_list::Behaviour::default(),
             members: Gate::new(members, STRANGERS_MAX),
             admit: admission(timing),
-            ping: ping::Behaviour::new(ping),
-            identify: identify::Behaviour::new(identify),
-            mdns: mdns.into(),
+            older: older(timing),
+            mdns: Toggle::from(mdns),
         })
     }
+}
+
+/// Answers those who speak an older version of admission; it asks nobody.
+fn older(timing: &Timing) -> Rpc {
+    let frames = Frames {
+        bytes_max: GREETING_BYTES_MAX,
+    };
+    let config = request_response::Config::default()
+        .with_request_timeout(timing.answer)
+        .with_max_concurrent_streams(1);
+    let protocol = (
+        StreamProtocol::new(wire::OLDER_ADMIT),
+        request_response::ProtocolSupport::Inbound,
+    );
+    Rpc::with_codec(frames, [protocol], config)
+}
+
+/// A relay for those whom the gate lets through, which are members only.
+fn relay_for_members(keypair: &Keypair) -> relay::Behaviour {
+    let burst = NonZeroU32::new(RELAY_BURST).expect("it is no zero");
+    let mut config = relay::Config {
+        max_reservations: RELAY_RESERVATIONS_MAX,
+        max_reservations_per_peer: 2,
+        max_circuits: RELAY_CIRCUITS_MAX,
+        max_circuits_per_peer: RELAY_CIRCUITS_PER_PEER_MAX,
+        max_circuit_duration: Duration::from_millis(RELAY_CIRCUIT_MS_MAX),
+        max_circuit_bytes: RELAY_CIRCUIT_BYTES_MAX,
+        ..relay::Config::default()
+    };
+    config.reservation_rate_limiters.clear();
+    config.circuit_src_rate_limiters.clear();
+    let config = config
+        .reservation_rate_per_peer(burst, RELAY_PAUSE)
+        .circuit_src_per_peer(burst, RELAY_PAUSE);
+    let mut relay = relay::Behaviour::new(keypair.public().to_peer_id(), config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn gossip(keypair: &Keypair, mesh: MeshId) -> Result<Gossip, SetupError> {

@@ -11,7 +11,9 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::{
     event::Contact,
-    limits::{ADDRESSES_MAX, BOOK_MAX, RETRY_MAX, RETRY_MIN, SEEDS_MAX},
+    limits::{
+        ADDRESSES_MAX, BOOK_MAX, FIRST_DIAL_LEFT, PATIENCE_MAX, RETRY_MAX, RETRY_MIN, SEEDS_MAX,
+    },
     names::{parse_address, split_peer},
 };
 
@@ -44,6 +46,9 @@ struct Entry {
     /// Newest first.
     addresses: Vec<Multiaddr>,
     retry: Retry,
+    /// How often it was given up of late and came back, and when last.
+    slow: u32,
+    slow_at: Option<Instant>,
 }
 
 impl Entry {
@@ -63,14 +68,24 @@ struct Seed {
     retry: Retry,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Book {
+    me: NodeId,
     entries: BTreeMap<NodeId, Entry>,
     checked: BTreeMap<BlobId, NodeId>,
     seeds: Vec<Seed>,
 }
 
 impl Book {
+    pub(crate) const fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            entries: BTreeMap::new(),
+            checked: BTreeMap::new(),
+            seeds: Vec::new(),
+        }
+    }
+
     /// Enters a member's checked certificate. Whether it was new, and whether there is room.
     fn certified(&mut self, node: NodeId, cert: &Signed<NodeCert>, now: Instant) -> Option<bool> {
         let room = self.entries.len() < BOOK_MAX;
@@ -82,10 +97,18 @@ impl Book {
             }
             None if !room => return None,
             None => {
+                // Two that hear of each other at once need one dial, not two.
+                let first = if self.me < node {
+                    now
+                } else {
+                    now + FIRST_DIAL_LEFT
+                };
                 let entry = Entry {
                     cert: cert.clone(),
                     addresses: Vec::new(),
-                    retry: Retry::at(now),
+                    retry: Retry::at(first),
+                    slow: 0,
+                    slow_at: None,
                 };
                 self.entries.insert(node, entry);
             }
@@ -192,6 +215,72 @@ impl Book {
         }
     }
 
+    /// The member was given up for not answering.
+    pub(crate) fn slow(&mut self, node: NodeId, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            let again = entry
+                .slow_at
+                .is_some_and(|at| now.saturating_duration_since(at) < 4 * PATIENCE_MAX);
+            entry.slow = if again {
+                entry.slow.saturating_add(1)
+            } else {
+                1
+            };
+            entry.slow_at = Some(now);
+        }
+    }
+
+    /// How often the member was given up of late.
+    pub(crate) fn slowness(&self, node: NodeId) -> u32 {
+        self.entries.get(&node).map_or(0, |entry| entry.slow)
+    }
+
+    /// Whether all of what is known of where a member is, over TCP, is among `tried`.
+    pub(crate) fn knows_all<'a>(
+        &self,
+        node: NodeId,
+        tried: impl Iterator<Item = &'a Multiaddr>,
+    ) -> bool {
+        let tried: Vec<Multiaddr> = tried.map(|at| split_peer(at.clone()).0).collect();
+        let over_tcp = |address: &&Multiaddr| {
+            matches!(
+                crate::names::socket_of(address),
+                Some(crate::names::Socket::Tcp(_))
+            )
+        };
+        self.addresses(node)
+            .iter()
+            .filter(over_tcp)
+            .all(|address| tried.contains(address))
+    }
+
+    /// The members are to be dialled as soon as possible, unless that failed just now.
+    pub(crate) fn hurry(&mut self, nodes: &[NodeId], now: Instant) {
+        for node in nodes {
+            if let Some(entry) = self.entries.get_mut(node)
+                && entry.retry.failures == 0
+            {
+                entry.retry.next = entry.retry.next.min(now);
+            }
+        }
+    }
+
+    /// Whether there is anybody to reach.
+    pub(crate) fn wants_somebody(&self, me: NodeId) -> bool {
+        !self.seeds.is_empty() || self.entries.keys().any(|node| *node != me)
+    }
+
+    /// Whether those to reach are on this machine.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        let loopback =
+            |address: &Multiaddr| crate::names::ip_of(address).is_some_and(|ip| ip.is_loopback());
+        self.seeds.iter().any(|seed| loopback(&seed.address))
+            || self
+                .entries
+                .values()
+                .any(|entry| entry.addresses.iter().any(loopback))
+    }
+
     /// The member is not to be dialled for a while.
     pub(crate) fn avoid(&mut self, node: NodeId, until: Instant) {
         if let Some(entry) = self.entries.get_mut(&node) {
@@ -199,21 +288,23 @@ impl Book {
         }
     }
 
-    /// Members to dial now, as many as `max`; each is noted as tried.
+    /// Members to dial now, as many as `max`, with how often they were tried in vain; each is noted
+    /// as tried.
     pub(crate) fn due(
         &mut self,
         now: Instant,
         max: usize,
         wanted: impl Fn(NodeId) -> bool,
-    ) -> Vec<(NodeId, Vec<Multiaddr>)> {
+    ) -> Vec<(NodeId, Vec<Multiaddr>, u32)> {
         let mut due = Vec::new();
         for (node, entry) in &mut self.entries {
             if due.len() >= max {
                 break;
             }
             if entry.retry.next <= now && !entry.addresses.is_empty() && wanted(*node) {
+                let tries = entry.retry.failures;
                 entry.retry.tried(now, node.as_bytes()[0]);
-                due.push((*node, entry.addresses.clone()));
+                due.push((*node, entry.addresses.clone(), tries));
             }
         }
         due
@@ -280,8 +371,7 @@ pub(crate) fn told_addresses(texts: &[String], peer_is_here: bool) -> Vec<Multia
         .take(ADDRESSES_MAX)
         .filter_map(|text| parse_address(text).ok())
         .filter(|address| {
-            crate::names::socket_of(address).is_some_and(|socket| {
-                let ip = socket.ip();
+            crate::names::ip_of(address).is_some_and(|ip| {
                 !ip.is_unspecified() && !ip.is_multicast() && (peer_is_here || !ip.is_loopback())
             })
         })

@@ -52,6 +52,17 @@ impl Bucket {
         }
     }
 
+    /// Gives one token back.
+    pub(crate) fn give_back(&mut self) {
+        self.milli = (self.milli + MILLI).min(u64::from(self.burst) * MILLI);
+    }
+
+    /// Whether nothing was taken of late.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.available(now);
+        self.milli == u64::from(self.burst) * MILLI
+    }
+
     /// How many tokens there are.
     pub(crate) fn available(&mut self, now: Instant) -> usize {
         let full = u64::from(self.burst) * MILLI;

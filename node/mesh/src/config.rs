@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use caravan_protocol::{
+    facts::Facts,
     identity::{Key, NodeCert, Roster, Signed},
+    limits::{OPERATOR_CONNECTIONS_MAX, STRANGER_MS},
+    member::{Mode, Revocation, Tuning},
     platform::Platform,
 };
 
@@ -18,21 +21,37 @@ pub struct Timing {
     pub answer: Duration,
     /// How long a bulk stream may stand still.
     pub bulk_idle: Duration,
-    /// Pause between two signs of life.
-    pub ping_pause: Duration,
-    /// How long a sign of life may take.
-    pub ping_answer: Duration,
+    /// Silence after which a QUIC connection is kept alive by an empty packet; three times that is
+    /// how long one without any answer lasts.
+    pub keep_alive: Duration,
+    /// How fast members watch each other: equal on all nodes of a mesh.
+    pub tuning: Tuning,
+}
+
+/// Whether a node asks members to relay signalling to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Relay {
+    /// When others see it at an address that is not its own: it is behind NAT.
+    #[default]
+    Auto,
+    /// In any case: nobody can reach it, by a firewall for example.
+    Always,
+    /// Never.
+    Never,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            stranger: Duration::from_secs(10),
+            stranger: Duration::from_millis(STRANGER_MS),
             answer: Duration::from_secs(15),
             bulk_idle: Duration::from_secs(15),
-            // Together below 5 s, the time in which the loss of a peer is to be noticed.
-            ping_pause: Duration::from_millis(1500),
-            ping_answer: Duration::from_secs(3),
+            keep_alive: Duration::from_secs(15),
+            // The loss of a peer that answers nothing is to be noticed within 5 s.
+            tuning: Tuning {
+                period: Tuning::default().period.min(Duration::from_secs(3)),
+                ..Tuning::default()
+            },
         }
     }
 }
@@ -61,6 +80,22 @@ pub struct Config {
     pub mdns: bool,
     /// How long to wait for what.
     pub timing: Timing,
+    /// What this node says of its machine from the start.
+    pub facts: Facts,
+    /// Whether it takes work from the start.
+    pub mode: Mode,
+    /// The highest incarnation that [`Event::Incarnation`](crate::Event::Incarnation) ever told of.
+    pub incarnation: u32,
+    /// Who is out, as learnt before.
+    pub revocations: Vec<Signed<Revocation>>,
+    /// Connections with members of one *other* operator at once, neighbours not counted. An
+    /// operator cannot crowd out others by many nodes. Its own nodes a node does not count: a
+    /// rack or a LAN of one operator would fall apart by a bound that protects nobody there.
+    pub operator_connections: usize,
+    /// Whether this node asks members to relay signalling to it.
+    pub relay: Relay,
+    /// Whether it relays signalling for members, within bounds.
+    pub serve_relay: bool,
 }
 
 impl Config {
@@ -84,6 +119,13 @@ impl Config {
             platforms: vec![Platform::here()],
             mdns: false,
             timing: Timing::default(),
+            facts: Facts::default(),
+            mode: Mode::Open,
+            incarnation: 0,
+            revocations: Vec::new(),
+            operator_connections: OPERATOR_CONNECTIONS_MAX,
+            relay: Relay::default(),
+            serve_relay: true,
         }
     }
 

@@ -61,6 +61,42 @@ counters! {
     bulk_busy,
     /// Peers that were sent away: strangers out of time, and members that broke the rules.
     sent_away,
+    /// Connections that others began.
+    handshakes,
+    /// Connections that were refused before or right after the handshake, by pace.
+    handshakes_refused,
+    /// Hellos and admissions dropped because a peer sent too many.
+    over_greetings,
+    /// Messages and questions dropped because a peer sent too many.
+    over_control,
+    /// Frames between engines dropped because a peer sent too many.
+    over_member,
+    /// Digests dropped because their author or whoever passed them on sent too many.
+    over_gossip,
+    /// Requests for blobs dropped because a peer sent too many.
+    over_bulk,
+    /// What was dropped because the peers of one operator together sent too much.
+    over_operator,
+    /// Frames between membership engines sent.
+    member_out,
+    /// Their bytes.
+    member_out_bytes,
+    /// Frames between membership engines received.
+    member_in,
+    /// Their bytes.
+    member_in_bytes,
+    /// Frames between membership engines given up because the peer did not take them.
+    dropped_member,
+    /// Dials begun.
+    dials,
+    /// Connections closed because no sign of life came.
+    silent,
+    /// Connections with members that go through a relay now.
+    relayed,
+    /// Direct connections made by hole punching.
+    punched,
+    /// Circuits that this node began to relay for others.
+    circuits,
 }
 
 /// One counter.

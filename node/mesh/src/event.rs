@@ -3,9 +3,11 @@
 use std::fmt;
 
 use caravan_protocol::{
-    identity::{NodeCert, Signed},
+    identity::{Genesis, NodeCert, Signed},
     ids::NodeId,
+    member::{Change, Revocation},
     platform::Platform,
+    time::Stamp,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -22,6 +24,10 @@ pub struct Contact {
 /// What an admitted node gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
+    /// The mesh's founding record, which the invite only hints at.
+    pub genesis: Genesis,
+    /// The inviting node's clock.
+    pub now: Stamp,
     /// Its own certificate.
     pub cert: Signed<NodeCert>,
     /// Other members.
@@ -129,6 +135,61 @@ pub enum Event {
         /// Its words.
         reason: String,
     },
+    /// Where a member stands has changed, as its observers agree; a connection has no say in it.
+    /// [`Handle::members`](crate::Handle::members) has the whole.
+    Member {
+        /// The member.
+        node: NodeId,
+        /// How it changed.
+        change: Change,
+    },
+    /// A revocation that was not known here: worth keeping for the next start. Connections of the
+    /// node are cut already.
+    Revoked {
+        /// Who is out.
+        node: NodeId,
+        /// The council's word.
+        revocation: Signed<Revocation>,
+    },
+    /// This node itself was revoked: no member speaks to it any more.
+    Evicted,
+    /// This node's own certificate was renewed by the council and is in use: worth keeping.
+    Renewed {
+        /// The new certificate.
+        cert: Signed<NodeCert>,
+    },
+    /// A number to keep for the next start: see [`Config::incarnation`](crate::Config::incarnation).
+    Incarnation(u32),
+    /// Two machines run with the key of one node, which may be this one: a data directory was
+    /// copied. One of them has to stop, and to join anew with an empty directory.
+    Twin {
+        /// The node.
+        node: NodeId,
+        /// Where the two were seen, as far as known.
+        addresses: Vec<String>,
+    },
+    /// A member's clock and this node's are far apart.
+    Clock {
+        /// The member.
+        node: NodeId,
+        /// How far the member's clock is ahead; behind if negative.
+        ahead_ms: i64,
+    },
+    /// A peer speaks no version of the protocols that this node speaks.
+    OtherVersion {
+        /// The peer, as far as known.
+        node: Option<NodeId>,
+        /// Where it is.
+        address: String,
+        /// What is wrong, in words for people.
+        reason: String,
+    },
+    /// There is no network, or nobody is reached: this node goes on trying. Told again every minute
+    /// while it lasts.
+    Waiting {
+        /// What it waits for, in words for people.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -136,7 +197,15 @@ impl Event {
     pub(crate) const fn is_droppable(&self) -> bool {
         !matches!(
             self,
-            Self::Up { .. } | Self::Down { .. } | Self::AdmitAsked { .. } | Self::Listening { .. }
+            Self::Up { .. }
+                | Self::Down { .. }
+                | Self::AdmitAsked { .. }
+                | Self::Listening { .. }
+                | Self::Member { .. }
+                | Self::Revoked { .. }
+                | Self::Evicted
+                | Self::Renewed { .. }
+                | Self::Incarnation(_)
         )
     }
 }
@@ -187,6 +256,26 @@ impl fmt::Debug for Event {
             Self::Unwelcome { node, reason } => {
                 write!(f, "Unwelcome({}: {reason})", node.fmt_short())
             }
+            Self::Member { node, change } => write!(f, "Member({} {change:?})", node.fmt_short()),
+            Self::Revoked { node, .. } => write!(f, "Revoked({})", node.fmt_short()),
+            Self::Evicted => f.write_str("Evicted"),
+            Self::Renewed { .. } => f.write_str("Renewed"),
+            Self::Incarnation(number) => write!(f, "Incarnation({number})"),
+            Self::Twin { node, addresses } => {
+                write!(
+                    f,
+                    "Twin({} at {})",
+                    node.fmt_short(),
+                    addresses.join(" and ")
+                )
+            }
+            Self::Clock { node, ahead_ms } => {
+                write!(f, "Clock({} is {ahead_ms} ms ahead)", node.fmt_short())
+            }
+            Self::OtherVersion {
+                address, reason, ..
+            } => write!(f, "OtherVersion({address}: {reason})"),
+            Self::Waiting { reason } => write!(f, "Waiting({reason})"),
         }
     }
 }

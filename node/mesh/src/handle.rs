@@ -10,9 +10,11 @@ use std::{
 };
 
 use caravan_protocol::{
+    facts::Facts,
     identity::{NodeCert, Signed},
     ids::NodeId,
     limits::{GOSSIP_BYTES_MAX, MESSAGE_BYTES_MAX},
+    member::{Mode, Revocation},
     platform::Platform,
 };
 use libp2p::Multiaddr;
@@ -27,7 +29,9 @@ use crate::{
     },
     counters::{Counters, Tally},
     event::Contact,
+    members::{Member, Members},
     names::{AddressError, parse_address, peer_of},
+    streams,
 };
 
 /// Why something was not even queued.
@@ -82,6 +86,10 @@ pub enum AskError {
 pub(crate) struct Status {
     pub(crate) connected: Vec<NodeId>,
     pub(crate) listening: Vec<String>,
+    /// Why nobody is reached.
+    pub(crate) waiting: Option<String>,
+    /// How far this node's clock is ahead of its peers'.
+    pub(crate) clock_ahead_ms: Option<i64>,
 }
 
 /// What the actor is asked to do.
@@ -105,6 +113,15 @@ pub(crate) enum Command {
     Contacts(oneshot::Sender<Vec<Contact>>),
     Disconnect(NodeId),
     Ban(NodeId),
+    Revoke(Signed<Revocation>),
+    Presence(Box<(Facts, Mode)>),
+    /// Says that this node is gone; the sender is dropped when it was said.
+    Leave(oneshot::Sender<()>),
+    /// Wants a connection with a member; the answer is whether there is one.
+    Reach {
+        node: NodeId,
+        reply: oneshot::Sender<bool>,
+    },
     /// A bulk transfer with the node moves.
     Alive(NodeId),
     /// A bulk transfer showed that the node breaks the rules.
@@ -119,10 +136,18 @@ pub(crate) enum Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
-    streams: libp2p_stream::Control,
+    members: watch::Receiver<Arc<Members>>,
+    streams: streams::Control,
     terms: Terms,
     tasks: TaskTracker,
     tally: Arc<Tally>,
+}
+
+/// What a handle reads without asking the actor.
+pub(crate) struct Readers {
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) members: watch::Receiver<Arc<Members>>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl fmt::Debug for Handle {
@@ -134,21 +159,21 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         commands: mpsc::Sender<Command>,
-        status: watch::Receiver<Status>,
-        streams: libp2p_stream::Control,
+        readers: Readers,
+        streams: streams::Control,
         terms: Terms,
         tasks: TaskTracker,
-        tally: Arc<Tally>,
     ) -> Self {
         Self {
             commands,
-            status,
+            status: readers.status,
+            members: readers.members,
             streams,
             terms,
             tasks,
-            tally,
+            tally: readers.tally,
         }
     }
 
@@ -161,9 +186,9 @@ impl Handle {
             })
     }
 
-    /// Queues a control message. Messages to one node arrive in the order in which they were
-    /// queued, each once or not at all; what is known to be lost comes back as
-    /// [`Event::SendFailed`](crate::Event::SendFailed).
+    /// Queues a control message. A member that is not connected is dialled. Messages to one node
+    /// arrive in the order in which they were queued, each once or not at all; what is known to be
+    /// lost comes back as [`Event::SendFailed`](crate::Event::SendFailed).
     pub fn send(&self, to: NodeId, bytes: Vec<u8>) -> Result<(), SendError> {
         bounded(bytes.len(), MESSAGE_BYTES_MAX)?;
         self.command(Command::Send { to, bytes })
@@ -176,7 +201,7 @@ impl Handle {
         self.command(Command::Gossip { platform, bytes })
     }
 
-    /// Asks a member and waits for its driver's answer.
+    /// Asks a member and waits for its driver's answer. One that is not connected is dialled.
     pub async fn request(&self, to: NodeId, bytes: Vec<u8>) -> Result<Vec<u8>, AskError> {
         bounded(bytes.len(), MESSAGE_BYTES_MAX)?;
         let (reply, answer) = oneshot::channel();
@@ -214,8 +239,8 @@ impl Handle {
         self.command(Command::Learn(contacts))
     }
 
-    /// Replaces this node's own certificate, in time before the old one expires. Hellos from now
-    /// on show the new one.
+    /// Spreads a new certificate, in time before the old one expires. This node's own is shown in
+    /// hellos from now on; another's, which the council signs, reaches its node like everybody.
     pub fn renew(&self, cert: Signed<NodeCert>) -> Result<(), SendError> {
         self.command(Command::Renew(cert))
     }
@@ -228,6 +253,70 @@ impl Handle {
     /// Strikes a node out: it is cut off, and neither dialled nor let in again.
     pub fn ban(&self, node: NodeId) -> Result<(), SendError> {
         self.command(Command::Ban(node))
+    }
+
+    /// Strikes a node out by the council's word: it is cut off here at once, the word spreads to all
+    /// members, and nobody dials or lets in the node again.
+    pub fn revoke(&self, revocation: Signed<Revocation>) -> Result<(), SendError> {
+        self.command(Command::Revoke(revocation))
+    }
+
+    /// Tells all members what this node's machine is and whether it takes work.
+    pub fn set_presence(&self, facts: Facts, mode: Mode) -> Result<(), SendError> {
+        self.command(Command::Presence(Box::new((facts, mode))))
+    }
+
+    /// Tells all members that this node is gone, and waits until that is on its way. What is left
+    /// to do then is [`Handle::shutdown`].
+    pub async fn leave(&self) -> Result<(), SendError> {
+        let (said, saying) = oneshot::channel();
+        self.command(Command::Leave(said))?;
+        // The sender goes without a word.
+        let _ = saying.await;
+        Ok(())
+    }
+
+    /// All members that this node knows, as of now.
+    #[must_use]
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.members.borrow())
+    }
+
+    /// What this node knows of one member.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<Member> {
+        self.members
+            .borrow()
+            .get(&node)
+            .map(|member| Member::clone(member))
+    }
+
+    /// Waits until the members differ from those that were read last by this handle's owner: by
+    /// this call or at the time of the clone.
+    pub async fn members_changed(&mut self) -> Result<(), SendError> {
+        self.members.changed().await.map_err(|_| SendError::Closed)
+    }
+
+    /// Why this node reaches nobody, in words for people; nothing while it does, or is not to.
+    #[must_use]
+    pub fn waiting(&self) -> Option<String> {
+        self.status.borrow().waiting.clone()
+    }
+
+    /// How far this node's clock is ahead of those of its peers, in the middle; behind if
+    /// negative, and nothing if they agree well enough.
+    #[must_use]
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        self.status.borrow().clock_ahead_ms
+    }
+
+    /// Whether there is a connection with a member, after dialling it if need be.
+    async fn reach(&self, node: NodeId) -> bool {
+        if self.status.borrow().connected.binary_search(&node).is_ok() {
+            return true;
+        }
+        let (reply, reached) = oneshot::channel();
+        self.command(Command::Reach { node, reply }).is_ok() && reached.await.unwrap_or(false)
     }
 
     /// The counters.
@@ -250,12 +339,7 @@ impl Handle {
             if fetch.is_done() {
                 break;
             }
-            let connected = self
-                .status
-                .borrow()
-                .connected
-                .binary_search(provider)
-                .is_ok();
+            let connected = self.reach(*provider).await;
             let Some(peer) = peer_of(*provider).filter(|_| connected) else {
                 fetch.failed(*provider, "it is not connected".to_owned());
                 continue;

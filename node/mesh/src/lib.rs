@@ -12,24 +12,36 @@ mod bucket;
 mod bulk;
 mod config;
 mod counters;
+mod doorman;
+#[doc(hidden)]
+pub mod doors;
 mod event;
 mod frames;
 mod gate;
 mod handle;
 mod join;
 mod limits;
+mod links;
+mod members;
+mod membership;
 mod names;
 mod outbox;
+mod purse;
 mod replay;
+#[cfg(feature = "rogue")]
+#[doc(hidden)]
+pub mod rogue;
 mod start;
+mod streams;
 mod wire;
 
 pub use bulk::{BlobSink, BlobSource, FetchError, Fetched, Size, Wanted};
-pub use config::{Config, Timing};
+pub use config::{Config, Relay, Timing};
 pub use counters::Counters;
 pub use event::{Contact, Event, Refusal, Welcome};
 pub use handle::{AskError, Handle, SendError};
 pub use join::{JoinError, Joined, join};
+pub use members::{Member, Members};
 pub use names::{AddressError, address_with_node, check_address};
 pub use start::{Mesh, MeshError};
 

@@ -41,10 +41,47 @@ pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, AddressError> {
     let address: Multiaddr = text
         .parse()
         .map_err(|error: libp2p::multiaddr::Error| refuse(text, &error.to_string()))?;
+    if is_circuit(&address) {
+        return match circuit_of(&address) {
+            Some(_) => Ok(address),
+            None => Err(refuse(text, "it names no relay that can be reached")),
+        };
+    }
     if socket_of(&address).is_none() {
         return Err(refuse(text, "it is neither TCP nor QUIC on an IP address"));
     }
     Ok(address)
+}
+
+/// Whether an address goes through a relay.
+pub(crate) fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// The relay of an address that goes through one, and where the relay is: its own address, its key,
+/// the word for a circuit, and perhaps the key of whom it leads to. Nothing else is taken for one.
+pub(crate) fn circuit_of(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
+    let mut parts: Vec<Protocol<'_>> = address.iter().collect();
+    if matches!(parts.last(), Some(Protocol::P2p(_))) {
+        parts.pop();
+    }
+    if parts.pop() != Some(Protocol::P2pCircuit) {
+        return None;
+    }
+    let Some(Protocol::P2p(relay)) = parts.pop() else {
+        return None;
+    };
+    let bare: Multiaddr = parts.into_iter().collect();
+    socket_of(&bare).map(|_| (bare, relay))
+}
+
+/// The machine that an address leads to first: the relay's where it goes through one.
+pub(crate) fn ip_of(address: &Multiaddr) -> Option<std::net::IpAddr> {
+    match circuit_of(address) {
+        Some((relay, _)) => socket_of(&relay),
+        None => socket_of(address),
+    }
+    .map(Socket::ip)
 }
 
 fn refuse(text: &str, reason: &str) -> AddressError {
@@ -151,6 +188,31 @@ mod tests {
             &long,
         ] {
             assert!(check_address(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn address_through_a_relay_names_the_relay_and_where_it_is() {
+        let relay = keypair(&[7; 32]).public().to_peer_id();
+        let node = Key::from_secret(&[8; 32]).node();
+        let text = format!("/ip4/192.0.2.7/tcp/7/p2p/{relay}/p2p-circuit");
+        assert_eq!(check_address(&text), Ok(()));
+        let named = address_with_node(&text, node).expect("a good address");
+        let named: Multiaddr = named.parse().expect("it was printed");
+        let (at, by) = circuit_of(&named).expect("it goes through a relay");
+        assert_eq!(
+            (at.to_string().as_str(), by),
+            ("/ip4/192.0.2.7/tcp/7", relay)
+        );
+        assert_eq!(ip_of(&named), Some([192, 0, 2, 7].into()));
+        for bad in [
+            "/p2p-circuit".to_owned(),
+            format!("/p2p/{relay}/p2p-circuit"),
+            "/ip4/192.0.2.7/tcp/7/p2p-circuit".to_owned(),
+            format!("{text}/p2p/{relay}/p2p-circuit"),
+            format!("{text}/tcp/1"),
+        ] {
+            assert!(check_address(&bad).is_err(), "{bad:?} was taken");
         }
     }
 }

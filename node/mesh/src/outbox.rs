@@ -3,13 +3,12 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use caravan_protocol::limits::MESSAGE_BYTES_MAX;
+use caravan_protocol::limits::{MESSAGE_BYTES_MAX, MESSAGES_OVER_MAX};
 
 use crate::{
     bucket::{Bucket, Verdict},
     limits::{
-        BATCH_MESSAGES_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, OVER_MAX, OWN_BURST,
-        OWN_RATE_PER_S,
+        BATCH_MESSAGES_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, OWN_BURST, OWN_RATE_PER_S,
     },
 };
 
@@ -28,7 +27,7 @@ impl Outbox {
             waiting: VecDeque::new(),
             bytes: 0,
             under_way: None,
-            pace: Bucket::new(OWN_RATE_PER_S, OWN_BURST, OVER_MAX, now),
+            pace: Bucket::new(OWN_RATE_PER_S, OWN_BURST, MESSAGES_OVER_MAX, now),
         }
     }
 
@@ -68,6 +67,11 @@ impl Outbox {
         self.bytes -= bytes;
         self.under_way = Some(batch.len());
         Some(batch)
+    }
+
+    /// Whether there is something to send and nothing under way: the pace forbids it for now.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.under_way.is_none() && !self.waiting.is_empty()
     }
 
     /// The batch has arrived or is lost; how many messages it had.

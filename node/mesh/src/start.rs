@@ -9,32 +9,37 @@ use std::{
 };
 
 use caravan_protocol::{
-    identity::{Key, Refused},
+    identity::{Key, NodeCert, Refused, Roster},
     ids::{MeshId, NodeId},
+    member::{Incarnation, Notary, Setup as EngineSetup},
     platform::Platform,
 };
 use futures::StreamExt as _;
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, gossipsub, swarm::SwarmEvent};
-use libp2p_stream::IncomingStreams;
+use libp2p::{Multiaddr, Swarm, gossipsub, swarm::SwarmEvent};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     actor::{self, Actor, Setup},
-    behaviour::{self, Behaviour, SetupError},
+    behaviour::{self, Behaviour, Parts, SetupError},
     book::Book,
     bulk::pipe::Terms,
     config::Config,
     counters::Tally,
     event::Event,
-    handle::{Handle, Status},
-    limits::{BULK_MAX, COMMANDS_MAX, EVENTS_MAX},
+    handle::{Handle, Readers, Status},
+    limits::{COMMANDS_MAX, EVENTS_MAX},
+    members::Members,
+    membership::Membership,
     names::{self, AddressError, Socket},
     wire,
 };
 
 /// How long the operating system may take to open a socket.
 const LISTEN_MAX: Duration = Duration::from_secs(10);
+/// How long the first address may take to show where a node listens on every interface: a machine
+/// without a network has none yet, and the node listens all the same.
+const FIRST_ADDRESS_MAX: Duration = Duration::from_secs(1);
 
 /// Why a node's mesh could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -95,89 +100,105 @@ impl Mesh {
     /// Starts the network. It runs until [`Handle::shutdown`] or until the events' receiver is
     /// dropped. When this returns, all of `config.listen` is listened on.
     pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), MeshError> {
-        let me = Key::from_secret(&config.secret).node();
-        let mut roster = config.roster;
-        let now = actor::stamp();
-        let own = roster
-            .check(&config.cert, now)
-            .map_err(MeshError::OwnCert)?;
-        if own.node != me {
-            return Err(MeshError::OtherCert {
-                ours: me,
-                certified: own.node,
-            });
-        }
-        roster
-            .admit(&config.cert, now)
-            .map_err(MeshError::OwnCert)?;
+        let mut roster = config.roster.clone();
+        let own = own_cert(&config, &mut roster)?;
+        let me = own.node;
         let keypair = names::keypair(&config.secret);
         let mesh = roster.mesh();
-        let behaviour = Behaviour::new(&keypair, mesh, &config.timing, config.mdns)?;
-        let mut swarm = behaviour::swarm(keypair, &config.timing, behaviour)?;
+        let tally = Arc::new(Tally::default());
+        let parts = Parts {
+            mesh,
+            timing: config.timing,
+            mdns: config.mdns,
+            serve_relay: config.serve_relay,
+            tally: Arc::clone(&tally),
+        };
+        let mut swarm = behaviour::member_swarm(keypair, &parts)?;
         subscribe(&mut swarm, mesh, &config.platforms)?;
         let (listening, early) = listen(&mut swarm, &config.listen).await?;
-        let mut streams = swarm.behaviour_mut().members.inner().streams.new_control();
-        let opened = streams
-            .accept(StreamProtocol::new(wire::BLOBS))
-            .expect("nothing else accepts this protocol");
+        let streams = swarm.behaviour_mut().members.inner().streams.new_control();
         let announced = parse_all(&config.announce)?;
-        let mut book = Book::default();
+        let mut book = Book::new(me);
         for seed in parse_all(&config.seeds)? {
             book.seed(seed, Instant::now());
         }
+        let membership = membership(&config, me, roster);
 
         let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
         let (events, event_queue) = mpsc::channel(EVENTS_MAX);
         let (status, status_reader) = watch::channel(Status::default());
+        let (members, members_reader) = watch::channel(Arc::new(Members::default()));
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let tally = Arc::new(Tally::default());
         let mut actor = Actor::new(Setup {
             me,
             cert: config.cert,
-            roster,
+            operator: own.operator,
+            membership,
             book,
             swarm,
+            streams: streams.clone(),
             announced,
             timing: config.timing,
+            operator_connections: config.operator_connections,
+            relay: config.relay,
             source: config.source,
             status,
+            members,
             events,
             tally: Arc::clone(&tally),
             cancel: cancel.clone(),
             tasks: tasks.clone(),
         });
-        actor.begin(&config.contacts, &listening, early);
-        let (incoming, incoming_queue) = mpsc::channel(BULK_MAX);
-        tasks.spawn(hand_over(opened, incoming, cancel.clone()));
-        tasks.spawn(actor.run(command_queue, incoming_queue));
+        actor.begin(&config.contacts, config.revocations, &listening, early);
+        tasks.spawn(actor.run(command_queue));
         tasks.close();
-        let handle = Handle::new(
-            commands,
-            status_reader,
-            streams,
-            Terms {
-                idle: config.timing.bulk_idle,
-                cancel,
-            },
-            tasks,
+        let readers = Readers {
+            status: status_reader,
+            members: members_reader,
             tally,
-        );
+        };
+        let terms = Terms {
+            idle: config.timing.bulk_idle,
+            cancel,
+        };
+        let handle = Handle::new(commands, readers, streams, terms, tasks);
         Ok((handle, event_queue))
     }
 }
 
-/// Takes bulk streams as they come. The library drops those that are not taken at once, and the
-/// actor has other things to do, too.
-async fn hand_over(
-    mut opened: IncomingStreams,
-    incoming: mpsc::Sender<(PeerId, Stream)>,
-    cancel: CancellationToken,
-) {
-    while let Some(Some(stream)) = cancel.run_until_cancelled(opened.next()).await {
-        // One that finds the queue full is dropped; whoever opened it tries again.
-        let _ = incoming.try_send(stream);
+/// The node's own certificate, which has to hold and to be its own.
+fn own_cert(config: &Config, roster: &mut Roster) -> Result<NodeCert, MeshError> {
+    let me = Key::from_secret(&config.secret).node();
+    let own = roster
+        .admit(&config.cert, actor::stamp())
+        .map_err(MeshError::OwnCert)?;
+    if own.node != me {
+        return Err(MeshError::OtherCert {
+            ours: me,
+            certified: own.node,
+        });
     }
+    Ok(own)
+}
+
+/// The membership engine, which knows nobody yet.
+fn membership(config: &Config, me: NodeId, roster: Roster) -> Membership {
+    // By the clock a number is higher than all of earlier starts, even of those whose last was not
+    // kept: each change of what a node says takes more than a second, over time.
+    let by_clock = u32::try_from(actor::stamp().as_ms() / 1000).unwrap_or(u32::MAX);
+    let setup = EngineSetup {
+        mesh: roster.mesh(),
+        me,
+        made: Incarnation::new(config.incarnation.max(by_clock)),
+        addresses: Vec::new(),
+        facts: config.facts.clone(),
+        mode: config.mode,
+        tuning: config.timing.tuning,
+        seed: actor::first_number(),
+    };
+    let notary = Notary::new(Key::from_secret(&config.secret), roster);
+    Membership::new(setup, notary)
 }
 
 /// Before the first connection: whoever comes is told the topics once.
@@ -209,6 +230,7 @@ async fn listen(
     texts: &[String],
 ) -> Result<(Vec<Multiaddr>, Vec<actor::Happened>), MeshError> {
     let mut waiting = HashSet::new();
+    let mut fixed = false;
     let mut listening = Vec::new();
     let mut early = Vec::new();
     for address in parse_all(texts)? {
@@ -224,15 +246,20 @@ async fn listen(
         let listener = swarm
             .listen_on(address.clone())
             .map_err(|error| refuse(io_error(error)))?;
+        fixed |= names::ip_of(&address).is_some_and(|ip| !ip.is_unspecified());
         waiting.insert(listener);
     }
-    let deadline = tokio::time::Instant::now() + LISTEN_MAX;
+    let patience = if fixed { LISTEN_MAX } else { FIRST_ADDRESS_MAX };
+    let deadline = tokio::time::Instant::now() + patience;
     while !waiting.is_empty() {
         let late = || MeshError::Listen {
             address: texts.join(", "),
             source: io::ErrorKind::TimedOut.into(),
         };
         let event = tokio::time::timeout_at(deadline, swarm.select_next_some()).await;
+        if event.is_err() && !fixed {
+            break;
+        }
         match event.map_err(|_| late())? {
             SwarmEvent::NewListenAddr {
                 listener_id,

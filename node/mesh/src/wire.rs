@@ -5,7 +5,9 @@ use caravan_protocol::{
     codec::{self, CodecError},
     identity::{NodeCert, Signed},
     ids::{MeshId, NodeId},
+    member::Revocation,
     platform::Platform,
+    time::Stamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +16,17 @@ use crate::{
     limits::{BATCH_MESSAGES_MAX, GREETING_BYTES_MAX},
 };
 
-/// Hello and admission.
-pub(crate) const ADMIT: &str = "/caravan/admit/1";
+/// Hello and admission. A newer version of it keeps answering in this one, and [`too_old`] is how
+/// every version tells older ones that they are not spoken to any more.
+pub(crate) const ADMIT: &str = "/caravan/admit/2";
+/// What versions before this one spoke.
+pub(crate) const OLDER_ADMIT: &str = "/caravan/admit/1";
 /// Messages and questions between members.
 pub(crate) const CONTROL: &str = "/caravan/control/1";
 /// Blobs between members.
 pub(crate) const BLOBS: &str = "/caravan/blobs/1";
+/// Frames between the membership engines of members.
+pub(crate) const MEMBER: &str = "/caravan/member/1";
 
 /// How a member shows itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,9 +34,16 @@ pub(crate) struct Hello {
     /// Differs each time that the sender, having had no connection with the receiver, has one
     /// again: so the receiver notices that what it takes for one meeting was broken or restarted.
     pub(crate) meeting: u64,
+    /// Differs each time that the sender is started: so two machines with one key are told from one
+    /// that was started again.
+    pub(crate) life: u64,
+    /// The sender's clock.
+    pub(crate) now: Stamp,
     pub(crate) cert: Signed<NodeCert>,
     pub(crate) addresses: Vec<String>,
     pub(crate) contacts: Vec<Contact>,
+    /// Who is out, newest first, as many as fit. The rest comes by the engine.
+    pub(crate) revoked: Vec<Signed<Revocation>>,
 }
 
 /// How a stranger asks to become a member.
@@ -46,6 +60,8 @@ pub(crate) enum Greeting {
     Admit(Admit),
 }
 
+/// The numbers of `Unwelcome` and `Refused`, and that of [`Refusal::Other`], stay the same in all
+/// versions, and so does what they hold: words.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Hello(Hello),
@@ -72,6 +88,19 @@ impl Answer {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode::<GREETING_BYTES_MAX, _>(bytes)
+    }
+}
+
+/// What a peer of an older version is answered, whatever it asked: words that it can read, as a
+/// refusal of a joining node or of a member.
+pub(crate) fn too_old(request: &[u8]) -> Answer {
+    let words =
+        "this node's caravan is newer and does not speak your version any more; update yours";
+    let joins = request.first() == Some(&1);
+    if joins {
+        Answer::Refused(Refusal::Other(words.to_owned()))
+    } else {
+        Answer::Unwelcome(words.to_owned())
     }
 }
 
@@ -170,7 +199,7 @@ fn batch(mut rest: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 /// Beginning of the names of all topics of a mesh.
 fn topic_prefix(mesh: MeshId) -> String {
-    format!("caravan/{mesh}/offers/")
+    format!("caravan/{mesh}/offers/1/")
 }
 
 /// The topic of a platform's offers.
@@ -230,6 +259,23 @@ mod tests {
         ] {
             assert_eq!(ControlAnswer::decode(bytes), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn words_for_older_versions_keep_their_bytes() {
+        let words = |answer: Answer| match answer {
+            Answer::Unwelcome(words) | Answer::Refused(Refusal::Other(words)) => words,
+            _ => String::new(),
+        };
+        let hello = too_old(&[0, 0, 0, 0, 9]);
+        let bytes = hello.encode().expect("it is short");
+        assert_eq!(bytes[..4], [1, 0, 0, 0]);
+        let join = too_old(&[1, 0, 0, 0, 9]);
+        let bytes = join.encode().expect("it is short");
+        assert_eq!(bytes[..8], [3, 0, 0, 0, 3, 0, 0, 0]);
+        assert!(words(hello).contains("update yours"));
+        assert!(words(join).contains("update yours"));
+        assert!(words(too_old(&[])).contains("update yours"));
     }
 
     #[test]

@@ -14,6 +14,8 @@
 #![warn(missing_docs)]
 
 mod cut;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod format;
 mod frame;

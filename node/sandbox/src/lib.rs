@@ -27,6 +27,9 @@ mod cell;
 mod cgroup;
 mod defences;
 mod disk;
+#[doc(hidden)]
+pub mod doors;
+pub mod emulation;
 mod fake;
 mod gate;
 mod guard;
@@ -35,6 +38,7 @@ mod ids;
 mod landlock;
 mod launcher;
 mod limits;
+mod machine;
 mod oci;
 mod output;
 mod probe;

@@ -103,3 +103,5 @@ pub(crate) const RUNTIME_ANSWER_MS: u64 = 5_000;
 pub(crate) const RUNTIME_VERSION_MAX: usize = 4_096;
 /// Bytes of a runtime's log that are read.
 pub(crate) const RUNTIME_LOG_MAX: u64 = 64 << 10;
+/// Entries of the kernel's list of foreign formats that are looked at.
+pub(crate) const EMULATORS_MAX: usize = 256;

@@ -17,7 +17,7 @@ use crate::{
     cgroup::{Controller, Places, read_small},
     landlock::Landlock,
     rights::Rights,
-    seccomp::Filter,
+    seccomp::{BLIND, Filter},
     sys,
 };
 
@@ -67,6 +67,11 @@ pub enum Missing {
         "filter system calls: {0}; run a kernel with CONFIG_SECCOMP_FILTER, outside of whatever forbids its use"
     )]
     Seccomp(String),
+    /// A processor on which a filter cannot do what it must.
+    #[error(
+        "filter system calls: {0}; a node of another processor can run jobs, this one can ask for them"
+    )]
+    Processor(&'static str),
     /// Everything seems to be there, and a job does not run.
     #[error("run a trial job in {dir}: {what}")]
     Trial {
@@ -164,6 +169,9 @@ fn kernel(root: &Path) -> Result<(), Missing> {
         return Err(Missing::Overlay);
     }
     Filter::compile().map_err(|error| Missing::Seccomp(error.to_string()))?;
+    if let Some(why) = BLIND {
+        return Err(Missing::Processor(why));
+    }
     if fs::metadata(root.join("proc/sys/kernel/seccomp/actions_avail")).is_err() {
         return Err(Missing::Seccomp("the kernel has no seccomp".to_owned()));
     }

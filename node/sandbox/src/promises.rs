@@ -16,6 +16,7 @@ use crate::{
 mod trial;
 
 pub use trial::trial;
+pub(crate) use trial::trial_of;
 
 /// A promise that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,12 @@ use std::{
 
 use rustix::process::Pid;
 
+mod landlock;
+
+pub(crate) use landlock::{
+    LandlockRules, landlock_allow, landlock_restrict, landlock_rules, landlock_version,
+};
+
 /// Exit code of a process of ours that panicked.
 const EXIT_PANIC: c_int = 70;
 
@@ -55,10 +61,8 @@ pub(crate) fn fork_with(
     } else {
         0
     };
-    // SAFETY: all-zero is a valid clone_args.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = flags;
-    args.exit_signal = exit_signal;
+    // The first version of the kernel's `clone_args`, which the C library does not have everywhere.
+    let mut args = [flags, 0, 0, 0, exit_signal, 0, 0, 0];
     // SAFETY: no memory is shared (no CLONE_VM) and no pointer is passed, so this is fork(2):
     // the child has its own copy of everything, and in a process with one thread no lock of the
     // allocator or the runtime can be held by somebody who is not there.
@@ -66,7 +70,7 @@ pub(crate) fn fork_with(
         libc::syscall(
             libc::SYS_clone3,
             &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
+            std::mem::size_of_val(&args),
         )
     };
     match pid {
@@ -367,86 +371,6 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
         )
     };
     checked(got)
-}
-
-/// What a Landlock ruleset takes away where no rule gives it back: the kernel's own bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct LandlockRules {
-    pub(crate) files: u64,
-    pub(crate) network: u64,
-    pub(crate) scopes: u64,
-}
-
-/// The kernel's argument for one rule.
-#[repr(C, packed)]
-struct LandlockBeneath {
-    allowed: u64,
-    parent: c_int,
-}
-
-/// `LANDLOCK_CREATE_RULESET_VERSION` and `LANDLOCK_RULE_PATH_BENEATH`.
-const LANDLOCK_VERSION: c_int = 1;
-const LANDLOCK_BENEATH: c_int = 1;
-
-/// The version of the kernel's Landlock, 0 where there is none or where it is off.
-pub(crate) fn landlock_version() -> u32 {
-    // SAFETY: with this flag the kernel takes no pointer and makes nothing.
-    let got = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            ptr::null::<LandlockRules>(),
-            0,
-            LANDLOCK_VERSION,
-        )
-    };
-    u32::try_from(got).unwrap_or(0)
-}
-
-/// A new ruleset; the last words may be unknown to an older kernel if they are zero.
-pub(crate) fn landlock_rules(rules: &LandlockRules) -> io::Result<OwnedFd> {
-    // SAFETY: the pointer is to a live struct of the kernel's layout whose size is passed.
-    let got = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            ptr::from_ref(rules),
-            std::mem::size_of::<LandlockRules>(),
-            0,
-        )
-    };
-    checked(got)?;
-    let fd = c_int::try_from(got).map_err(|_| io::ErrorKind::InvalidData)?;
-    // SAFETY: the kernel just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Gives rights back for everything beneath a file.
-pub(crate) fn landlock_allow(
-    rules: BorrowedFd<'_>,
-    parent: BorrowedFd<'_>,
-    allowed: u64,
-) -> io::Result<()> {
-    let beneath = LandlockBeneath {
-        allowed,
-        parent: parent.as_raw_fd(),
-    };
-    // SAFETY: the pointer is to a live struct of the kernel's layout for this kind of rule.
-    let got = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
-            rules.as_raw_fd(),
-            LANDLOCK_BENEATH,
-            &raw const beneath,
-            0,
-        )
-    };
-    checked(got)
-}
-
-/// Puts a ruleset up for this process and all that come from it.
-pub(crate) fn landlock_restrict(rules: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: no pointers.
-    checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) })
 }
 
 /// Whether two threads have one table of descriptors; no where the kernel cannot tell.

@@ -17,3 +17,12 @@ pub fn disk_bytes(dir: &Path) -> u64 {
         .find_map(|dir| rustix::fs::statvfs(dir).ok());
     found.map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
 }
+
+/// What of that file system is free for this user.
+#[must_use]
+pub fn disk_free_bytes(dir: &Path) -> u64 {
+    let found = dir
+        .ancestors()
+        .find_map(|dir| rustix::fs::statvfs(dir).ok());
+    found.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -145,11 +145,22 @@ async fn answer(mut stream: UnixStream, handle: &Handle, tasks: &Tasks) -> io::R
             let work = handle.store(ask, progress);
             with_progress(&mut stream, heard, work).await
         }
+        Request::Drain { leave, wait } => drain(&mut stream, handle, (leave, wait)).await,
         other => {
             let reply = simple(handle, other).await.unwrap_or_else(Reply::Error);
             wire::write(&mut stream, &reply).await
         }
     }
+}
+
+async fn drain(
+    stream: &mut UnixStream,
+    handle: &Handle,
+    (leave, wait): (bool, bool),
+) -> io::Result<()> {
+    let (progress, heard) = mpsc::channel(16);
+    let work = handle.drain(leave, wait, progress);
+    with_progress(stream, heard, work).await
 }
 
 async fn build(stream: &mut UnixStream, handle: &Handle, request: BuildRequest) -> io::Result<()> {
@@ -175,8 +186,24 @@ async fn simple(handle: &Handle, request: Request) -> Result<Reply, String> {
         Request::Status => Reply::Snapshot(Box::new(handle.snapshot().as_ref().clone())),
         Request::Run(id) => Reply::Run(handle.run(id).ok_or("there is no such run")?),
         Request::Cancel(id) => handle.cancel(id).await.map(|()| Reply::Done)?,
-        Request::Invite { operator, tier } => Reply::Invite(handle.invite(operator, tier).await?),
+        Request::Invite(ask) => Reply::Invite(handle.invite(ask).await?),
+        Request::Invites => Reply::Invites(handle.invites().await?),
+        Request::Withdraw(what) => handle.withdraw(what).await.map(|()| Reply::Done)?,
         Request::Revoke(node) => handle.revoke(node).await.map(|()| Reply::Done)?,
+        Request::Pause { why } => Reply::Standing(handle.pause(why).await?),
+        Request::Resume => Reply::Standing(handle.resume().await?),
+        Request::Cordon { node, why } => {
+            let cordoned = handle.cordon(node, true, why).await;
+            cordoned.map(|()| Reply::Done)?
+        }
+        Request::Uncordon { node } => {
+            let freed = handle.cordon(node, false, String::new()).await;
+            freed.map(|()| Reply::Done)?
+        }
+        Request::Renew => Reply::Renewed {
+            expires: handle.renew().await?,
+        },
+        Request::Nodes => Reply::Nodes(handle.snapshot().nodes.clone()),
         Request::Stop => {
             handle.stop();
             Reply::Done

@@ -21,7 +21,7 @@ pub async fn write(to: &mut (impl AsyncWrite + Unpin), value: &impl Serialize) -
 }
 
 /// Reads one frame; nothing where the other side is done.
-pub async fn read<T: DeserializeOwned>(
+pub async fn read<T: Serialize + DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<T>> {
     let mut length = [0; 4];

@@ -219,6 +219,7 @@ impl Driver {
             lease,
             heard,
         } = prepared;
+        let place = self.place_of(request.on, &request.not_on)?;
         let printed = spec.to_string();
         let id = self.open_run(Opening {
             role: "build",
@@ -234,6 +235,7 @@ impl Driver {
             },
         })?;
         if let Some(run) = self.runs.get_mut(&id) {
+            run.place = place;
             run.secrets = request.secrets;
             run.lease = Some(lease);
         }

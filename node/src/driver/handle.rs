@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use caravan_gateway::LogChunk;
 use caravan_protocol::{
-    identity::Tier,
     ids::{NodeId, RunId},
     policy::WantId,
+    time::Stamp,
     view::{RunView, Snapshot},
 };
 use caravan_store::{LogError, LogReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Ask, Shared};
-use crate::control::{Checked, CiRequest, Reply};
+use super::{Ask, Shared, drain::Listener};
+use crate::{
+    control::{Checked, CiRequest, Reply},
+    invites::{InviteAsk, InviteView},
+};
 
 /// A node, from outside.
 #[derive(Clone)]
@@ -64,18 +67,64 @@ impl Handle {
     }
 
     /// Makes an invite token.
-    pub async fn invite(&self, operator: String, tier: Tier) -> Result<String, String> {
-        self.ask(|reply| Ask::Invite {
-            operator,
-            tier,
-            reply,
-        })
-        .await
+    pub async fn invite(&self, ask: InviteAsk) -> Result<String, String> {
+        self.ask(|reply| Ask::Invite { ask, reply }).await
+    }
+
+    /// The invites that were made.
+    pub async fn invites(&self) -> Result<Vec<InviteView>, String> {
+        self.ask(|reply| Ask::Invites { reply }).await
+    }
+
+    /// Takes an invite back: by the first digits of its id, or by its token.
+    pub async fn withdraw(&self, what: String) -> Result<(), String> {
+        self.ask(|reply| Ask::Withdraw { what, reply }).await
     }
 
     /// Strikes a node out.
     pub async fn revoke(&self, node: NodeId) -> Result<(), String> {
         self.ask(|reply| Ask::Revoke { node, reply }).await
+    }
+
+    /// Lets this node take no new work. Says why it takes none now.
+    pub async fn pause(&self, why: String) -> Result<Option<String>, String> {
+        self.ask(|reply| Ask::Pause { why, reply }).await
+    }
+
+    /// Lets this node take work again. Says why it takes none all the same, if it takes none.
+    pub async fn resume(&self) -> Result<Option<String>, String> {
+        self.ask(|reply| Ask::Resume { reply }).await
+    }
+
+    /// Lets this node end what it has, go from the mesh and stop.
+    pub async fn drain(
+        &self,
+        leave: bool,
+        wait: bool,
+        progress: mpsc::Sender<Reply>,
+    ) -> Result<Reply, String> {
+        self.ask(|reply| Ask::Drain {
+            leave,
+            wait,
+            listener: Listener { progress, reply },
+        })
+        .await
+    }
+
+    /// Lets a member take no work, or work again, by the council's word.
+    pub async fn cordon(&self, node: NodeId, on: bool, why: String) -> Result<(), String> {
+        self.ask(|reply| Ask::Cordon {
+            node,
+            on,
+            why,
+            reply,
+        })
+        .await
+    }
+
+    /// Renews this node's certificate. Says until when the new one is valid.
+    pub async fn renew(&self) -> Result<Stamp, String> {
+        self.ask(|reply| Ask::Renew { reply }).await
     }
 
     /// Imports a base anew and pins it.

@@ -27,6 +27,8 @@ pub(crate) struct Waiter {
 pub(crate) struct Job {
     pub(crate) action: Action,
     pub(crate) waiters: BTreeSet<Waiter>,
+    /// Where it may run, as the first who wanted it said.
+    pub(crate) place: offer::Place,
     /// Words about the last attempt that came to nothing.
     pub(crate) trouble: Option<String>,
 }
@@ -78,7 +80,7 @@ impl Driver {
             }
         };
         let run = self.runs.get_mut(&waiter.run)?;
-        let reuse = run.reuse;
+        let (reuse, place) = (run.reuse, run.place.clone());
         run.wants.insert(waiter.want, key);
         run.shown()
             .steps
@@ -104,16 +106,23 @@ impl Driver {
                 return None;
             }
         };
+        // What is fetched is fetched by whoever was asked for it: nobody's line is lent. Nor does a
+        // secret ever leave this node. No place is chosen for either.
+        let remote_ok = matches!(&action.work, Work::Run(run)
+            if run.secrets.is_empty() && run.network == Network::None);
+        let place = if remote_ok {
+            place
+        } else {
+            offer::Place::default()
+        };
         let want = offer::Want {
             job: key.into(),
             platform: action.platform.clone(),
             priority: Priority::Normal,
             cost_ms: self.cost_ms(&action),
-            // What is fetched is fetched by whoever was asked for it: nobody's line is lent.
-            // Nor does a secret ever leave this node.
-            remote_ok: matches!(&action.work, Work::Run(run)
-                if run.secrets.is_empty() && run.network == Network::None),
+            remote_ok,
             needs: action.needs(),
+            place: place.clone(),
             action: encoded,
         };
         self.jobs.insert(
@@ -121,6 +130,7 @@ impl Driver {
             Job {
                 action,
                 waiters: BTreeSet::from([waiter]),
+                place,
                 trouble: None,
             },
         );

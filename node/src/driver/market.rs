@@ -247,6 +247,7 @@ impl Driver {
             // Elsewhere was of no use; here it is certain to be.
             remote_ok: job.action.platform != Platform::here(),
             needs: job.action.needs(),
+            place: job.place.clone(),
             action,
         };
         self.market(Event::Want(want));
@@ -254,7 +255,7 @@ impl Driver {
 
     pub(crate) fn on_mesh(&mut self, event: MeshEvent) {
         match event {
-            MeshEvent::Up { node, cert } => self.on_up(node, cert),
+            MeshEvent::Up { node, .. } => self.on_up(node),
             MeshEvent::Down { node } => self.on_down(node),
             MeshEvent::Message { from, bytes } => match Message::decode(&bytes) {
                 Ok(message) => self.market(Event::Message { from, message }),
@@ -282,21 +283,16 @@ impl Driver {
                 drop(reply.send(answer));
             }
             MeshEvent::Learned { contacts } => self.on_learned(contacts),
-            MeshEvent::Request { bytes, reply, .. } => {
+            MeshEvent::Request { from, bytes, reply } => {
                 // No answer is a refusal.
-                if let Some(answer) = self.answer(&bytes) {
+                if let Some(answer) = self.answer(from, &bytes) {
                     drop(reply.send(answer));
                 }
             }
             MeshEvent::Misbehaved { node, reason } => {
                 tracing::warn!(peer = %node.fmt_short(), %reason, "a member broke the rules");
             }
-            MeshEvent::Unwelcome { node, reason } => {
-                tracing::warn!(peer = %node.fmt_short(), %reason, "a node does not take this one for a member");
-            }
-            other @ (MeshEvent::Listening { .. } | MeshEvent::SendFailed { .. }) => {
-                tracing::debug!(event = ?other, "the mesh tells");
-            }
+            other => self.on_membership(other),
         }
     }
 }

@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use caravan_protocol::{
     ids::NodeId,
+    time::Stamp,
     view::{NodeView, RunView, SeatView, Snapshot, State, StoreView},
 };
 
-use super::Driver;
+use super::{
+    Driver,
+    following::{UNHEARD, show_facts},
+};
 use crate::clock;
 
 /// Shortest time between two snapshots.
@@ -37,28 +41,40 @@ impl Driver {
         }
     }
 
+    /// All members, with what is known of each.
+    fn nodes(&self, now: Stamp, running: u32) -> BTreeMap<NodeId, NodeView> {
+        let own = self.shared.home.key.node();
+        let mut nodes: BTreeMap<NodeId, NodeView> = self.peers.clone();
+        for peer in nodes.values_mut().filter(|peer| peer.connected) {
+            // Its neighbours hear it all the time, and would have said so.
+            peer.heard = Some(now);
+        }
+        for cert in self.membership.roster.members(now) {
+            nodes.entry(cert.node).or_insert_with(|| NodeView {
+                why: Some(UNHEARD.to_owned()),
+                ..NodeView::of(cert)
+            });
+        }
+        let roster = &self.membership.roster;
+        if let Some(cert) = roster.vouches(own) {
+            let mut here = NodeView::of(cert);
+            show_facts(&mut here, &self.stance.facts);
+            (here.here, here.connected) = (true, true);
+            (here.running, here.slots) = (running, self.shared.config.slots);
+            (here.since, here.heard) = (Some(self.started), Some(now));
+            here.mode = self.stance.standing.view;
+            here.why.clone_from(&self.stance.standing.why);
+            nodes.insert(own, here);
+        }
+        nodes
+    }
+
     pub(crate) fn publish(&mut self) {
         self.changed = false;
         let own = self.shared.home.key.node();
         let now = clock::stamp();
-        let mut nodes: BTreeMap<NodeId, NodeView> = self.peers.clone();
         let running = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
-        for cert in self.membership.roster.members(now) {
-            let here = cert.node == own;
-            let seen = nodes.entry(cert.node).or_insert_with(|| NodeView {
-                node: cert.node,
-                operator: cert.operator.clone(),
-                tier: cert.tier,
-                platforms: cert.platforms.clone(),
-                here,
-                connected: here,
-                running: 0,
-                slots: 0,
-            });
-            if here {
-                (seen.running, seen.slots) = (running, self.shared.config.slots);
-            }
-        }
+        let nodes = self.nodes(now, running);
         self.count_time();
         let runs = self.runs.values().map(|run| Arc::clone(&run.view));
         let mut runs: Vec<Arc<RunView>> = runs.collect();
@@ -89,6 +105,8 @@ impl Driver {
             running,
             slots: self.shared.config.slots,
             sandbox: self.shared.sandbox.clone(),
+            standing: self.stance.standing.why.clone(),
+            notices: self.notices(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));
     }

@@ -2,30 +2,56 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use caravan_protocol::{codec, ids::NodeId, limits, policy::Base};
+use caravan_protocol::{
+    codec,
+    identity::{NodeCert, Signed, cordon::Cordon},
+    ids::NodeId,
+    limits,
+    platform::Platform,
+    policy::Base,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Driver, Shared, inputs};
 
 /// A question. Variants are only ever appended.
 #[derive(Debug, Serialize, Deserialize)]
-enum Question {
+pub(super) enum Question {
     /// Which bases are pinned there?
     Bases,
+    /// My next certificate, please; I build for these.
+    Renew {
+        /// What the asker builds for.
+        platforms: Vec<Platform>,
+    },
+    /// The council's word on whether you take work.
+    Cordon(Signed<Cordon>),
 }
 
 /// An answer, of the question's own kind.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     /// The bases that are pinned here.
     Bases(Vec<Base>),
+    /// Your next certificate.
+    Renewed(Signed<NodeCert>),
+    /// It is so from now on.
+    Taken,
+    /// No, and why.
+    Refused(String),
 }
 
 impl Driver {
     /// The answer to a member's question; none for one that is not understood.
-    pub(crate) fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&mut self, from: NodeId, question: &[u8]) -> Option<Vec<u8>> {
         let answer = match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(question).ok()? {
             Question::Bases => Answer::Bases(self.bases.clone()),
+            Question::Renew { platforms } => match self.renew_member(from, platforms) {
+                Ok(cert) => Answer::Renewed(cert),
+                Err(why) => Answer::Refused(why),
+            },
+            // It is signed: who brings it does not matter.
+            Question::Cordon(cordon) => self.hear_cordon(&cordon),
         };
         codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&answer).ok()
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use caravan_protocol::{
     ids::{ActionKey, BlobId, RunId},
+    offer::Place,
     policy::{
         Base, Command, Event, Params, ProjectHead, RepositoryHead, WantId, WantState, Watched,
     },
@@ -35,6 +36,8 @@ pub(crate) struct Run {
     /// When steps that run now were first seen running.
     pub(crate) began: BTreeMap<WantId, Time>,
     pub(crate) reuse: Reuse,
+    /// Where its steps may run.
+    pub(crate) place: Place,
     /// Bases that were asked for by name; none for the node's.
     pub(crate) bases: Vec<String>,
     /// What its steps may be shown; gone with the run.
@@ -63,6 +66,7 @@ impl Run {
             wants: BTreeMap::new(),
             began: BTreeMap::new(),
             reuse,
+            place: Place::default(),
             bases: Vec::new(),
             secrets: Vec::new(),
             lease: None,
@@ -77,6 +81,7 @@ impl Run {
 
 impl Driver {
     pub(crate) fn start_run(&mut self, request: CiRequest) -> Result<RunId, String> {
+        let place = self.place_of(request.on, &request.not_on)?;
         let id = self.open_run(Opening {
             role: "ci",
             project: request.project.clone(),
@@ -94,6 +99,7 @@ impl Driver {
         })?;
         if let Some(run) = self.runs.get_mut(&id) {
             run.bases.clone_from(&request.bases);
+            run.place = place;
         }
         self.find_subject(id, request);
         // Whoever asked looks for the run at once.
@@ -103,6 +109,10 @@ impl Driver {
 
     /// Makes a run whose policy waits for its subject.
     pub(crate) fn open_run(&mut self, opening: Opening) -> Result<RunId, String> {
+        if self.stance.reasons.going.is_some() {
+            let text = "begin a run: this node is draining; ask another, or `caravan node resume`";
+            return Err(text.to_owned());
+        }
         let role = opening.role;
         let factory = self
             .shared
@@ -400,8 +410,9 @@ impl Driver {
 const STOPPED: &str = "the node stopped; ask again: finished steps are kept";
 const RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-fn decode(bytes: &[u8]) -> Result<RunView, caravan_protocol::codec::CodecError> {
-    caravan_protocol::codec::decode::<RUN_BYTES_MAX, _>(bytes)
+pub(super) fn decode(bytes: &[u8]) -> Result<RunView, caravan_protocol::codec::CodecError> {
+    // Rows of a run are larger in memory than in bytes, and the largest run that was kept is read.
+    caravan_protocol::codec::decode::<{ 4 * RUN_BYTES_MAX }, _>(bytes)
 }
 
 fn run_id(role: &str, project: &str, started: Stamp) -> RunId {

@@ -53,7 +53,7 @@ pub(super) fn check(data: &Path) -> Result<(), HomeError> {
 }
 
 /// Appears whole or not at all.
-fn note(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn note(path: &Path, text: &str) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut file = fs::OpenOptions::new()
         .write(true)

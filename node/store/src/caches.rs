@@ -314,7 +314,7 @@ impl Drop for Loan {
 /// A cache as it is on disk.
 struct Found {
     name: String,
-    used: (i64, u64),
+    used: (i64, u32),
     bytes: u64,
 }
 
@@ -447,7 +447,10 @@ impl Shelf {
         let cache = self.open(&name)?;
         let used = rustix::fs::statat(&cache, ABOUT, AtFlags::SYMLINK_NOFOLLOW);
         // One without its file was never lent to anybody.
-        let used = used.map_or((0, 0), |stat: Stat| (stat.st_mtime, stat.st_mtime_nsec));
+        let nanoseconds = |ns| u32::try_from(ns).unwrap_or(0);
+        let used = used.map_or((0, 0), |stat: Stat| {
+            (stat.st_mtime, nanoseconds(stat.st_mtime_nsec))
+        });
         let bytes = self.parsed(&cache)?.iter().map(|layer| layer.bytes).sum();
         Ok(Found { name, used, bytes })
     }

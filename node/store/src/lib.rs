@@ -26,6 +26,8 @@ mod cold;
 mod commit;
 mod copy_in;
 mod crash;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod export;
 mod gc;

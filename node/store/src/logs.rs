@@ -28,6 +28,7 @@ use crate::{
     temp::{self, Temp},
 };
 
+pub(crate) mod door;
 mod frames;
 mod reader;
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{invite::Invite, *};
+use super::*;
 use crate::claim::{Claim, Environment, Verdict};
 
 fn key(seed: u8) -> Key {
@@ -149,26 +149,4 @@ fn a_signature_of_one_kind_does_not_pass_for_another() {
     };
     assert!(matches!(as_cert.open(mesh), Err(Refused::Forged { .. })));
     assert!(claim.open(mesh).is_ok());
-}
-
-#[test]
-fn an_invite_survives_copying_and_a_damaged_one_is_refused() {
-    let invite = Invite {
-        genesis: genesis(),
-        addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
-        secret: [7; 32],
-        expires: Stamp::from_ms(1),
-    };
-    let text = invite.to_string();
-    assert_eq!(format!("  {text}\n").parse::<Invite>(), Ok(invite));
-    let half = &text[..text.len() / 2];
-    for bad in [
-        "",
-        "caravan-invite-",
-        half,
-        "hello",
-        &text.replace("caravan-", ""),
-    ] {
-        assert!(bad.parse::<Invite>().is_err(), "{bad:?} was taken");
-    }
 }

@@ -127,7 +127,8 @@ impl Engine {
             assert!(self.alarms.get(&Alarm::Bid(*nonce)).is_some());
         }
         let bids = self.work.bids.len();
-        assert!(bids == 0 || (!self.paused && self.work.used() <= self.slots));
+        let keeps_any = self.lending && !self.paused;
+        assert!(bids == 0 || (keeps_any && self.work.used() <= self.slots));
         assert!(self.work.results_len() <= limits::RESULTS_MAX);
     }
 
@@ -140,7 +141,7 @@ impl Engine {
             let idle = self
                 .jobs
                 .waiting(platform)
-                .find(|job| self.fits_here(job) && self.may_run(job, self.me, now));
+                .find(|job| self.fits_here(job) && self.barred_here(job, now).is_none());
             assert!(idle.is_none(), "a slot is idle beside {idle:?}");
         }
     }

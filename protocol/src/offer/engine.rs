@@ -19,6 +19,8 @@ pub struct Setup {
     pub me: NodeId,
     /// What this node builds for; empty for a node that builds nothing.
     pub platforms: BTreeSet<Platform>,
+    /// Those of them that it only emulates: slower, and for when nobody else has time.
+    pub emulated: BTreeSet<Platform>,
     /// Attempts that it runs at once.
     pub slots: u32,
     /// The most that it allows an attempt.
@@ -54,6 +56,7 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     pub(super) platforms: BTreeSet<Platform>,
+    pub(super) emulated: BTreeSet<Platform>,
     /// What it last offered, by platform.
     pub(super) hints: BTreeMap<Platform, Hints>,
     /// Its latest bids, so that a doubled one is known.
@@ -85,10 +88,12 @@ impl Turn<'_> {
 pub struct Engine {
     pub(super) me: NodeId,
     pub(super) platforms: BTreeSet<Platform>,
+    pub(super) emulated: BTreeSet<Platform>,
     pub(super) slots: u32,
     pub(super) most: Limits,
     pub(super) lent: Limits,
     pub(super) paused: bool,
+    pub(super) lending: bool,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) jobs: Jobs,
     pub(super) gossip: Gossip,
@@ -108,10 +113,12 @@ impl Engine {
         Self {
             me: setup.me,
             platforms: setup.platforms,
+            emulated: setup.emulated,
             slots: setup.slots.min(limits::SLOTS_MAX),
             most: setup.most,
             lent: setup.lent,
             paused: false,
+            lending: true,
             peers: BTreeMap::new(),
             jobs: Jobs::default(),
             gossip: Gossip::default(),
@@ -130,7 +137,11 @@ impl Engine {
         match event {
             Event::Want(want) => self.want(turn, want),
             Event::Unwant(job) => self.unwant(turn, job),
-            Event::PeerUp { node, platforms } => self.peer_up(turn, node, platforms),
+            Event::PeerUp {
+                node,
+                platforms,
+                emulated,
+            } => self.peer_up(turn, node, (platforms, emulated)),
             Event::PeerDown(node) => self.peer_down(turn, node),
             Event::Heard {
                 from,
@@ -146,6 +157,7 @@ impl Engine {
             Event::Progress { attempt, log_bytes } => self.work.progress(attempt, log_bytes),
             Event::Slots(slots) => self.resize(turn, slots),
             Event::Pause(paused) => self.pause(turn, paused),
+            Event::Lend(lending) => self.lend(lending),
             Event::Tick => {}
         }
         // After the event, so that a beat that was read late still counts.
@@ -250,7 +262,12 @@ impl Engine {
         }
     }
 
-    fn peer_up(&mut self, turn: &mut Turn<'_>, node: NodeId, platforms: BTreeSet<Platform>) {
+    fn peer_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        (platforms, emulated): (BTreeSet<Platform>, BTreeSet<Platform>),
+    ) {
         if node == self.me {
             return;
         }
@@ -261,7 +278,8 @@ impl Engine {
         for platform in &platforms {
             self.gossip.freshen(platform);
         }
-        self.peers.entry(node).or_default().platforms = platforms;
+        let peer = self.peers.entry(node).or_default();
+        (peer.platforms, peer.emulated) = (platforms, emulated);
         self.owner_up(turn, node);
         self.review(turn);
     }
@@ -286,6 +304,11 @@ impl Engine {
         self.paused = paused;
         self.trim_bids();
         self.review(turn);
+    }
+
+    fn lend(&mut self, lending: bool) {
+        self.lending = lending;
+        self.trim_bids();
     }
 
     /// Where an own job stands, if it is open.
@@ -332,5 +355,20 @@ impl Engine {
     #[must_use]
     pub const fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether this node takes jobs of others.
+    #[must_use]
+    pub const fn is_lending(&self) -> bool {
+        self.lending
+    }
+
+    /// Results that owners who are up have not acknowledged yet.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        let owners = self.work.owed();
+        owners
+            .filter(|id| self.peers.contains_key(&id.owner))
+            .count()
     }
 }

@@ -8,7 +8,7 @@ use super::{
     engine::Turn,
     jobs::{Job, State},
 };
-use crate::{action::TooMuch, claim::Verdict, ids::NodeId, limits, platform::Platform, time::Time};
+use crate::{action::TooMuch, claim::Verdict, ids::NodeId, limits, time::Time};
 
 /// The wait before try number `tries`, which counts from 0.
 pub(super) fn back_off(tries: u32) -> Duration {
@@ -42,15 +42,8 @@ impl Engine {
     /// What a job asks for beyond what this node allows, if nobody else can take it.
     fn too_much(&self, want: &Want) -> Option<TooMuch> {
         let too_much = want.needs.within(&self.most).err()?;
-        let is_ours = self.platforms.contains(&want.platform);
-        (is_ours && !(want.remote_ok && self.is_built_elsewhere(&want.platform)))
-            .then_some(too_much)
-    }
-
-    /// Whether a node that is up builds for a platform, beside this one.
-    fn is_built_elsewhere(&self, platform: &Platform) -> bool {
-        let mut peers = self.peers.values();
-        peers.any(|peer| peer.platforms.contains(platform))
+        let is_ours = self.platforms.contains(&want.platform) && want.place.allows(self.me);
+        (is_ours && !(want.remote_ok && self.is_done_elsewhere(want))).then_some(too_much)
     }
 
     pub(super) fn unwant(&mut self, turn: &mut Turn<'_>, job: JobId) {
@@ -115,8 +108,8 @@ impl Engine {
                 if !self.fits_here(job) {
                     continue;
                 }
-                if !self.may_run(job, self.me, now) {
-                    barred.push((job.want.job, job.excluded[&self.me]));
+                if let Some(until) = self.barred_here(job, now) {
+                    barred.push((job.want.job, until));
                 } else {
                     if first.is_none_or(|held| job.rank < held.rank) {
                         first = Some(job);
@@ -152,13 +145,17 @@ impl Engine {
         turn.push(Command::Run { attempt, action });
     }
 
-    /// Whether a job asks for no more than this node allows.
+    /// Whether a job asks for no more than this node allows, and may run here at all.
     pub(super) fn fits_here(&self, job: &Job) -> bool {
-        job.want.needs.within(&self.most).is_ok()
+        job.want.needs.within(&self.most).is_ok() && job.want.place.allows(self.me)
     }
 
-    /// Whether a node may be given a job now: it is not excluded, or everybody is.
+    /// Whether a node may be given a job now: it may have it at all, and is not excluded for a
+    /// while, or everybody is.
     pub(super) fn may_run(&self, job: &Job, node: NodeId, now: Time) -> bool {
+        if !job.want.place.allows(node) {
+            return false;
+        }
         if !job.excludes(node, now) {
             return true;
         }
@@ -171,6 +168,7 @@ impl Engine {
             .iter()
             .filter(|(_, peer)| job.want.remote_ok && peer.platforms.contains(&job.want.platform))
             .map(|(node, _)| *node)
+            .filter(|node| job.want.place.allows(*node))
             .chain(here.then_some(self.me));
         !others.any(|other| !job.excludes(other, now))
     }
@@ -310,11 +308,14 @@ impl Engine {
 
     fn missing(&self, job: &Job) -> Option<Missing> {
         let platform = &job.want.platform;
-        if self.platforms.contains(platform)
+        if let Some(missing) = self.missing_place(&job.want) {
+            Some(missing)
+        } else if self.platforms.contains(platform)
+            && job.want.place.allows(self.me)
             && let Err(too_much) = job.want.needs.within(&self.most)
         {
             Some(Missing::Room(too_much))
-        } else if job.want.remote_ok && self.is_built_elsewhere(platform) {
+        } else if job.want.remote_ok && self.is_done_elsewhere(&job.want) {
             None
         } else if self.platforms.contains(platform) {
             if self.paused {

@@ -111,6 +111,11 @@ impl Work {
         self.results.contains_key(&attempt)
     }
 
+    /// Attempts whose results are still to be acknowledged.
+    pub(super) fn owed(&self) -> impl Iterator<Item = AttemptId> {
+        self.results.keys().copied()
+    }
+
     #[cfg(any(debug_assertions, test))]
     pub(super) fn results_len(&self) -> usize {
         debug_assert_eq!(self.results.len(), self.result_order.len());

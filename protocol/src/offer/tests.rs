@@ -12,6 +12,7 @@ mod hostile;
 mod lease;
 mod numbers;
 mod owner;
+mod place;
 mod worker;
 
 /// An engine of node 1 with its clock at 1000 ms.
@@ -27,6 +28,7 @@ pub(super) fn bench(slots: u32) -> Bench {
     let engine = Engine::new(Setup {
         me: node(1),
         platforms: BTreeSet::from([x86()]),
+        emulated: BTreeSet::new(),
         slots,
         most: Limits::default(),
         lent: Limits::default(),
@@ -60,6 +62,7 @@ impl Bench {
         self.on(Event::PeerUp {
             node: node(peer),
             platforms: BTreeSet::from([x86()]),
+            emulated: BTreeSet::new(),
         })
     }
 
@@ -136,6 +139,7 @@ pub(super) fn wanted(name: u8) -> Want {
         cost_ms: 5000,
         remote_ok: true,
         needs: Limits::default(),
+        place: Place::default(),
         action: action(name),
     }
 }

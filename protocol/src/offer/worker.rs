@@ -112,14 +112,15 @@ impl Engine {
 
     /// Bids with every free slot while there is something to bid for.
     pub(super) fn bid(&mut self, turn: &mut Turn<'_>) {
-        while self.free() > 0 {
-            let Some((owner, hint)) = self.take_hint(turn.now) else {
+        while self.lending && self.free() > 0 {
+            let Some((owner, hint, platform)) = self.take_hint(turn.now) else {
                 return;
             };
             let nonce = self.work.take_nonce();
             let used = u64::from(self.work.used());
-            let load_ms = hint.cost_ms / u64::from(self.slots.max(1));
-            let eta_ms = hint.cost_ms.saturating_add(load_ms.saturating_mul(used));
+            let cost_ms = self.cost_here_ms(&platform, hint.cost_ms);
+            let load_ms = cost_ms / u64::from(self.slots.max(1));
+            let eta_ms = cost_ms.saturating_add(load_ms.saturating_mul(used));
             let job = hint.job;
             self.work.bids.insert(nonce, Reservation { owner, job });
             let until = turn.now + Duration::from_millis(limits::RESERVE_MS);
@@ -135,7 +136,8 @@ impl Engine {
         }
     }
 
-    fn take_hint(&mut self, now: Time) -> Option<(NodeId, Hint)> {
+    /// The job to bid for next: of equal priority, one that needs no emulation first.
+    fn take_hint(&mut self, now: Time) -> Option<(NodeId, Hint, Platform)> {
         let horizon = Duration::from_millis(limits::HINT_MS);
         let fresh = |hints: &&Hints| now.since(hints.at) < horizon;
         let (hint, owner, platform) = self
@@ -145,11 +147,14 @@ impl Engine {
                 let fresh = peer.hints.iter().filter(|(_, hints)| fresh(hints));
                 fresh.filter_map(|(platform, hints)| Some((hints.first(now)?, *owner, platform)))
             })
-            .min()?;
+            .min_by_key(|(hint, owner, platform)| {
+                let emulated = self.emulated.contains(platform);
+                (hint.priority, emulated, *hint, *owner)
+            })?;
         let platform = platform.clone();
         let hints = self.peers.get_mut(&owner)?.hints.get_mut(&platform)?;
         hints.jobs.remove(&hint);
-        Some((owner, hint))
+        Some((owner, hint, platform))
     }
 
     /// An owner gives this node an attempt.
@@ -185,7 +190,7 @@ impl Engine {
         if kept.is_none() && self.work.has_ended(id) {
             return;
         }
-        if self.free() == 0 {
+        if self.free() == 0 || !self.lending {
             return turn.send(owner, refusal);
         }
         let lease_ms = lease_ms.min(limits::LEASE_MS_MAX);
@@ -235,7 +240,8 @@ impl Engine {
 
     /// Keeps no more slots than there are.
     pub(super) fn trim_bids(&mut self) {
-        while !self.work.bids.is_empty() && (self.paused || self.work.used() > self.slots) {
+        let keeps_any = self.lending && !self.paused;
+        while !self.work.bids.is_empty() && (!keeps_any || self.work.used() > self.slots) {
             self.preempt_bid();
         }
     }

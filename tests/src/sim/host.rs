@@ -63,6 +63,7 @@ impl Host {
         self.engine = Some(Engine::new(Setup {
             me: self.id,
             platforms: self.platforms.clone(),
+            emulated: std::collections::BTreeSet::new(),
             slots: self.slots,
             most: Limits::NOTHING,
             lent: Limits::NOTHING,

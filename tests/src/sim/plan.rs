@@ -157,6 +157,7 @@ pub fn want(number: u64, cost_ms: u64) -> Want {
         cost_ms,
         remote_ok: true,
         needs: Limits::NOTHING,
+        place: caravan_protocol::offer::Place::default(),
         action: number.to_be_bytes().to_vec(),
     }
 }

@@ -30,6 +30,8 @@ fn source(log: &[u8], live: bool) -> FixedSource {
         running: 0,
         slots: 0,
         sandbox: caravan_protocol::view::SandboxView::default(),
+        standing: None,
+        notices: Vec::new(),
     });
     source.set_log(run(), WANT, log, live);
     source

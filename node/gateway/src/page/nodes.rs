@@ -1,7 +1,7 @@
 //! `/nodes`: the members of the mesh, the seats, the bases and what this node's store holds.
 
 use askama::Template;
-use caravan_protocol::identity::Tier;
+use member::Member;
 
 use super::{Place, Shell, View, Who};
 use crate::{
@@ -9,19 +9,7 @@ use crate::{
     text::{self, Text, When},
 };
 
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) id: String,
-    pub(crate) who: Who,
-    pub(crate) tier: Tier,
-    pub(crate) connected: bool,
-    pub(crate) platforms: Vec<String>,
-    pub(crate) seats: Vec<Text>,
-    pub(crate) running: u32,
-    pub(crate) slots: u32,
-    /// Width of the used part of a bar that is 100 wide.
-    pub(crate) used: u32,
-}
+mod member;
 
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -47,6 +35,9 @@ pub(crate) struct Page {
     pub(crate) members: Vec<Member>,
     pub(crate) left_out: usize,
     pub(crate) connected: usize,
+    /// Members that take work.
+    pub(crate) open: usize,
+    pub(crate) notices: Vec<Text>,
     pub(crate) seats: Vec<Seat>,
     pub(crate) bases: Vec<BaseRow>,
     pub(crate) facts: Vec<(&'static str, String)>,
@@ -54,7 +45,7 @@ pub(crate) struct Page {
 }
 
 const FACTS_MAX: usize = 24;
-const PLATFORMS_MAX: usize = 16;
+const NOTICES_MAX: usize = 8;
 
 impl Page {
     pub(crate) fn new(view: &View) -> Self {
@@ -71,46 +62,23 @@ impl Page {
         let members: Vec<Member> = nodes
             .iter()
             .take(limits::ROWS_MAX)
-            .map(|node| Member {
-                id: node.node.to_string(),
-                who: view.who(node.node),
-                tier: node.tier,
-                connected: node.connected,
-                platforms: node
-                    .platforms
-                    .iter()
-                    .take(PLATFORMS_MAX)
-                    .map(ToString::to_string)
-                    .collect(),
-                seats: snapshot
-                    .seats
-                    .iter()
-                    .filter(|seat| seat.holder == node.node)
-                    .take(PLATFORMS_MAX)
-                    .map(|seat| Text::new(&seat.role))
-                    .collect(),
-                running: node.running,
-                slots: node.slots,
-                used: used(node.running, node.slots),
-            })
+            .map(|node| Member::new(view, node))
             .collect();
+        let notices = snapshot.notices.iter().take(NOTICES_MAX);
         Self {
             shell: view.shell("Nodes", Place::Nodes),
             mesh: snapshot.mesh.to_string(),
             left_out: nodes.len() - members.len(),
             connected: nodes.iter().filter(|node| node.connected).count(),
+            open: nodes.iter().filter(|node| member::takes_work(node)).count(),
             members,
+            notices: notices.map(|notice| Text::line(notice)).collect(),
             seats: seats(view),
             bases: bases(view),
             facts: facts(view),
             up: When::new(snapshot.started, view.now),
         }
     }
-}
-
-fn used(running: u32, slots: u32) -> u32 {
-    let part = u64::from(running) * 100 / u64::from(slots.max(1));
-    u32::try_from(part).unwrap_or(100).min(100)
 }
 
 fn seats(view: &View) -> Vec<Seat> {

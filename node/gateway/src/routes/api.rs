@@ -49,6 +49,8 @@ struct Mesh<'a> {
     counters: &'a Counters,
     running: u32,
     slots: u32,
+    standing: Option<&'a str>,
+    notices: &'a [String],
 }
 
 /// A run without its steps and drawing.
@@ -160,6 +162,8 @@ pub(super) async fn nodes(State(gateway): Shared) -> Answered {
             counters: &snapshot.counters,
             running: snapshot.running,
             slots: snapshot.slots,
+            standing: snapshot.standing.as_deref(),
+            notices: &snapshot.notices,
         })
     };
     gateway.make(work).await

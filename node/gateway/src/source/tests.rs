@@ -23,6 +23,8 @@ fn source() -> FixedSource {
         running: 0,
         slots: 0,
         sandbox: caravan_protocol::view::SandboxView::default(),
+        standing: None,
+        notices: Vec::new(),
     })
 }
 

@@ -36,8 +36,17 @@ fn run_id() -> RunId {
 pub(crate) fn source(words: &str) -> FixedSource {
     let mut snapshot = sample::snapshot();
     snapshot.version = words.to_owned();
+    snapshot.standing = Some(words.to_owned());
+    snapshot.notices = vec![words.to_owned()];
     for node in &mut snapshot.nodes {
         node.operator = words.to_owned();
+        node.version = words.to_owned();
+        node.why = Some(words.to_owned());
+        node.abilities = vec![words.to_owned()];
+        node.labels = [words.to_owned()].into();
+        for offer in &mut node.offers {
+            offer.variant = words.to_owned();
+        }
     }
     for seat in &mut snapshot.seats {
         seat.role = words.to_owned();

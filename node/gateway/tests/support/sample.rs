@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use caravan_gateway::FixedSource;
 use caravan_protocol::{
-    identity::Tier,
+    identity::{NodeCert, Tier},
     ids::{ActionKey, BlobId, MeshId, NodeId, RunId, TreeId},
     level::Level,
     platform::Platform,
     policy::{Base, WantId},
     time::Stamp,
     view::{
-        Counters, NodeView, PolicyView, RunView, SeatView, Snapshot, State, StepView, StoreView,
-        TermView, VariantView,
+        Counters, ModeView, NodeView, OfferView, PolicyView, RunView, SeatView, Snapshot, State,
+        StepView, StoreView, TermView, VariantView,
     },
 };
 
@@ -301,16 +301,51 @@ fn member(
     platforms: &[&str],
     load: (u32, u32),
 ) -> NodeView {
-    NodeView {
+    let cert = NodeCert {
+        mesh: MeshId::from_bytes(bytes("mesh")),
         node: node(name),
         operator: operator.to_owned(),
         tier,
         platforms: platforms.iter().map(|text| platform(text)).collect(),
-        here: name == "here",
-        connected: name != "away",
-        running: load.0,
-        slots: load.1,
-    }
+        not_before: Stamp::from_ms(NOW_MS - 200_000_000),
+        expires: Stamp::from_ms(NOW_MS + 400_000_000),
+    };
+    let mut view = NodeView::of(&cert);
+    view.here = name == "here";
+    view.connected = true;
+    (view.running, view.slots) = load;
+    view.cores = load.1;
+    view.memory_bytes = u64::from(load.1) << 32;
+    view.disk_bytes = 1 << 40;
+    view.disk_free_bytes = 700 << 30;
+    view.abilities = ["own-root", "namespaces", "system-call-filter", "landlock"]
+        .map(str::to_owned)
+        .into();
+    view.labels = [format!("site={operator}")].into();
+    view.version = "0.1.0".to_owned();
+    view.since = Some(Stamp::from_ms(NOW_MS - 260_000_000));
+    view.heard = Some(Stamp::from_ms(NOW_MS - 1_000));
+    view.mode = ModeView::Open;
+    view
+}
+
+/// A member that takes no work, and why.
+fn idle(mut view: NodeView, mode: ModeView, why: &str) -> NodeView {
+    view.connected = !matches!(mode, ModeView::Away | ModeView::Dead | ModeView::Left);
+    (view.mode, view.why) = (mode, Some(why.to_owned()));
+    view.running = 0;
+    view
+}
+
+/// One that also emulates a platform.
+fn emulating(mut view: NodeView, text: &str) -> NodeView {
+    view.platforms.push(platform(text));
+    view.offers.push(OfferView {
+        platform: platform(text),
+        variant: String::new(),
+        emulated: true,
+    });
+    view
 }
 
 fn base(name: &str, ocaml: &str) -> Base {
@@ -332,6 +367,45 @@ fn base(name: &str, ocaml: &str) -> Base {
     }
 }
 
+/// Its members: some take work, the others say why not.
+fn nodes() -> Vec<NodeView> {
+    vec![
+        emulating(
+            member("here", "ann", Tier::Council, &["linux-x86_64"], (3, 4)),
+            "linux-riscv64",
+        ),
+        member(
+            "cam-trusted",
+            "cambridge",
+            Tier::Trusted,
+            &["linux-x86_64", "linux-arm64"],
+            (11, 16),
+        ),
+        member(
+            "tarides-2",
+            "tarides",
+            Tier::Trusted,
+            &["linux-x86_64"],
+            (32, 32),
+        ),
+        idle(
+            member("risc", "cambridge", Tier::Donor, &["linux-riscv64"], (0, 2)),
+            ModeView::Paused,
+            "outside of its hours (22:00-06:00): it takes work again at 22:00",
+        ),
+        idle(
+            member("lab", "cambridge", Tier::Donor, &["linux-arm64"], (0, 16)),
+            ModeView::Cordoned,
+            "cordoned by the council (ann): its disk is being changed",
+        ),
+        idle(
+            member("away", "bob", Tier::Donor, &["freebsd-x86_64"], (0, 8)),
+            ModeView::Away,
+            "not heard of for 3 h",
+        ),
+    ]
+}
+
 /// The snapshot of the sample.
 pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
@@ -339,25 +413,7 @@ pub(crate) fn snapshot() -> Snapshot {
         node: node("here"),
         version: "0.1.0".to_owned(),
         started: Stamp::from_ms(NOW_MS - 260_000_000),
-        nodes: vec![
-            member("here", "ann", Tier::Council, &["linux-x86_64"], (3, 4)),
-            member(
-                "cam-trusted",
-                "cambridge",
-                Tier::Trusted,
-                &["linux-x86_64", "linux-arm64"],
-                (11, 16),
-            ),
-            member(
-                "tarides-2",
-                "tarides",
-                Tier::Trusted,
-                &["linux-x86_64"],
-                (32, 32),
-            ),
-            member("risc", "cambridge", Tier::Donor, &["linux-riscv64"], (0, 2)),
-            member("away", "bob", Tier::Donor, &["freebsd-x86_64"], (0, 8)),
-        ],
+        nodes: nodes(),
         seats: vec![
             SeatView {
                 role: "ci".to_owned(),
@@ -394,6 +450,8 @@ pub(crate) fn snapshot() -> Snapshot {
         running: 3,
         slots: 4,
         sandbox: caravan_protocol::view::SandboxView::default(),
+        standing: None,
+        notices: vec!["this machine's clock is 3 hours behind the mesh's: set it".to_owned()],
     }
 }
 

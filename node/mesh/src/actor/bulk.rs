@@ -6,8 +6,10 @@ use libp2p::{PeerId, Stream};
 
 use super::{Actor, Done, Standing};
 use crate::{
+    bucket::Verdict,
     bulk::{pipe::Terms, serve},
     limits::{BULK_HELD_MAX, BULK_MAX},
+    purse::Speech,
 };
 
 impl Actor {
@@ -27,15 +29,21 @@ impl Actor {
         if entry.leaving {
             return;
         }
+        entry.used = std::time::Instant::now();
+        let node = entry.node;
         let moved = Arc::clone(&entry.moved);
         let terms = Terms {
             idle: self.timing.bulk_idle,
             cancel: self.cancel.clone(),
         };
-        if !self.slots.take(peer) {
+        let verdict = self.within_rate(peer, Speech::Bulk);
+        if verdict == Verdict::Cut {
+            return self.cut(peer, node);
+        }
+        if verdict == Verdict::Drop || !self.slots.take(peer) {
             self.tally.bulk_busy.add(1);
-            // Saying so is a courtesy, and bounded as well.
-            if self.tasks.len() < 4 * BULK_MAX {
+            // Saying so is a courtesy, and bounded as well; each peer has two tasks at its links.
+            if self.tasks.len() < 4 * BULK_MAX + 2 * self.peers.len() {
                 self.tasks.spawn(serve::turn_away(stream, terms));
             }
             return;

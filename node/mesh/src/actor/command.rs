@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use caravan_protocol::member::{Event as Told, Mode};
 use libp2p::swarm::dial_opts::DialOpts;
 
 use super::{Actor, stamp};
@@ -24,15 +25,27 @@ impl Actor {
                 self.learn(&contacts, true);
                 self.know();
             }
-            Command::Renew(cert) => match self.roster.check(&cert, stamp()) {
-                Ok(checked) if checked.node == self.me => {
-                    let _ = self.roster.admit(&cert, stamp());
-                    self.cert = cert;
+            Command::Renew(cert) => {
+                let of = self.roster().check(&cert, stamp()).map(|body| body.node);
+                if of == Ok(self.me) {
+                    self.cert = cert.clone();
+                    self.certify(&cert);
                     self.renewed();
+                } else if self.certify(&cert).is_some() {
+                    self.know();
                 }
-                Ok(checked) => tracing::error!(node = %checked.node, "a certificate of another"),
-                Err(refused) => tracing::error!(%refused, "this node's certificate"),
-            },
+            }
+            Command::Revoke(revocation) => self.revoke(revocation),
+            Command::Presence(presence) => {
+                let (facts, mode) = *presence;
+                self.tell(Told::Facts(Box::new(facts)));
+                self.tell(Told::Mode(mode));
+            }
+            Command::Leave(said) => {
+                self.tell(Told::Mode(Mode::Left));
+                self.farewell = Some((Instant::now(), said));
+            }
+            Command::Reach { node, reply } => self.reach(node, reply),
             Command::Contacts(reply) => {
                 let _ = reply.send(self.book.contacts(BOOK_MAX));
             }
@@ -45,7 +58,8 @@ impl Actor {
             Command::Alive(node) => {
                 let peer = peer_of(node).and_then(|peer| self.peers.get_mut(&peer));
                 if let Some(peer) = peer {
-                    peer.alive = Instant::now();
+                    peer.used = Instant::now();
+                    peer.lives(Instant::now());
                 }
             }
             Command::Report { node, reason } => self.misbehaved(node, reason),

@@ -9,7 +9,7 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{Actor, Asked, Done};
+use super::{Actor, Asked, Done, PUMP};
 use crate::{
     behaviour::RpcEvent,
     bucket::Verdict,
@@ -17,6 +17,7 @@ use crate::{
     handle::AskError,
     limits::{ASKS_PER_PEER_MAX, QUESTIONS_MAX},
     names::peer_of,
+    purse::Speech,
     wire::{Control, ControlAnswer},
 };
 
@@ -27,8 +28,9 @@ impl Actor {
             .and_then(|peer| self.peers.get_mut(&peer))
             .filter(|entry| entry.is_member());
         let (Some(peer), Some(entry)) = (peer, member) else {
-            return self.send_failed(to, 1, "it is not connected");
+            return self.message_waits(to, bytes);
         };
+        entry.used = Instant::now();
         if !entry.outbox.push(bytes) {
             return self.send_failed(to, 1, "too many messages wait for it");
         }
@@ -41,11 +43,27 @@ impl Actor {
             return;
         };
         let Some(batch) = entry.outbox.next(Instant::now()) else {
+            if entry.outbox.is_held_back() {
+                self.pump_at.get_or_insert(Instant::now() + PUMP);
+            }
             return;
         };
         self.tally.messages_out.add(batch.len());
         let id = self.put(peer, &Control::Batch(batch));
         self.batches.insert(id, peer);
+    }
+
+    /// Sends what waits for its turn, wherever that has come.
+    pub(super) fn pump_all(&mut self) {
+        let held_back: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, entry)| entry.is_member() && entry.outbox.is_held_back())
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in held_back {
+            self.pump(peer);
+        }
     }
 
     fn put(&mut self, peer: PeerId, frame: &Control) -> OutboundRequestId {
@@ -65,11 +83,11 @@ impl Actor {
         let member = peer
             .and_then(|peer| self.peers.get_mut(&peer))
             .filter(|entry| entry.is_member());
-        // Whoever has stopped waiting needs no answer.
         let (Some(peer), Some(entry)) = (peer, member) else {
-            let _ = reply.send(Err(AskError::NotConnected(to)));
-            return;
+            return self.ask_waits(to, bytes, reply);
         };
+        entry.used = Instant::now();
+        // Whoever has stopped waiting needs no answer.
         if entry.asks >= ASKS_PER_PEER_MAX || !entry.outbox.may_ask(Instant::now()) {
             let _ = reply.send(Err(AskError::TooMany(to)));
             return;
@@ -105,7 +123,9 @@ impl Actor {
         let Some(entry) = self.peers.get_mut(&peer).filter(|entry| entry.is_heard()) else {
             return;
         };
-        entry.alive = Instant::now();
+        let now = Instant::now();
+        entry.lives(now);
+        entry.used = now;
         let from = entry.node;
         self.tally.control_in_bytes.add(request.len());
         match Control::decode(request) {
@@ -130,7 +150,7 @@ impl Actor {
             let verdict = if bytes.len() > MESSAGE_BYTES_MAX {
                 Verdict::Drop
             } else {
-                self.within_rate(peer)
+                self.within_rate(peer, Speech::Control)
             };
             match verdict {
                 Verdict::Pass if self.is_swamped() => {
@@ -157,7 +177,7 @@ impl Actor {
         channel: ResponseChannel<Vec<u8>>,
     ) {
         let refused = || ControlAnswer::Unanswered.encode();
-        match self.within_rate(peer) {
+        match self.within_rate(peer, Speech::Control) {
             Verdict::Pass if self.questions < QUESTIONS_MAX && !self.is_swamped() => {}
             Verdict::Pass | Verdict::Drop => return self.answer(channel, refused()),
             Verdict::Cut => return self.cut(peer, from),
@@ -175,22 +195,6 @@ impl Actor {
         }));
     }
 
-    fn within_rate(&mut self, peer: PeerId) -> Verdict {
-        let Some(entry) = self.peers.get_mut(&peer) else {
-            return Verdict::Drop;
-        };
-        let verdict = entry.bucket.take(Instant::now());
-        if verdict != Verdict::Pass {
-            self.tally.dropped_rate.add(1);
-        }
-        verdict
-    }
-
-    pub(super) fn cut(&mut self, peer: PeerId, node: NodeId) {
-        self.misbehaved(node, "it sends far too many messages".to_owned());
-        self.send_away(peer, "it sends far too many messages");
-    }
-
     pub(super) fn answer(&mut self, channel: ResponseChannel<Vec<u8>>, answer: Vec<u8>) {
         self.tally.control_out_bytes.add(answer.len());
         let members = self.swarm.behaviour_mut().members.inner();
@@ -205,7 +209,7 @@ impl Actor {
             let Some(entry) = self.peers.get_mut(&peer) else {
                 return;
             };
-            entry.alive = Instant::now();
+            entry.lives(Instant::now());
             let (node, sent) = (entry.node, entry.outbox.settled());
             match answer {
                 Some(ControlAnswer::Taken { dropped: 0 }) => {}

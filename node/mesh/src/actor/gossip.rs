@@ -11,10 +11,10 @@ use libp2p::{
 
 use super::{Actor, Author, stamp};
 use crate::{
-    bucket::{Bucket, Verdict},
+    bucket::Verdict,
     event::Event,
-    limits::{BURST, OVER_MAX, RATE_PER_S},
     names::node_of,
+    purse::{Purse, Speech},
     replay::Replay,
     wire,
 };
@@ -33,7 +33,7 @@ enum Judged {
 
 impl Actor {
     pub(super) fn publish(&mut self, platform: &Platform, bytes: Vec<u8>) {
-        let topic = IdentTopic::new(wire::topic(self.roster.mesh(), platform));
+        let topic = IdentTopic::new(wire::topic(self.roster().mesh(), platform));
         let members = self.swarm.behaviour_mut().members.inner();
         match members.gossip.publish(topic, bytes) {
             Ok(_) => self.tally.gossip_out.add(1),
@@ -50,6 +50,14 @@ impl Actor {
                 message_id,
                 message,
             } => {
+                // Each was checked by the library, which costs: nobody passes on so many.
+                if let Some(entry) = self.peers.get_mut(&propagation_source)
+                    && entry.passed_on.take(Instant::now()) == Verdict::Cut
+                {
+                    let node = entry.node;
+                    self.too_much(Speech::Gossip);
+                    return self.cut(propagation_source, node);
+                }
                 let judged = self.judge(&message);
                 let acceptance = match judged {
                     Judged::Good { .. } => MessageAcceptance::Accept,
@@ -99,7 +107,7 @@ impl Actor {
     }
 
     fn judge(&mut self, message: &Message) -> Judged {
-        let mesh = self.roster.mesh();
+        let mesh = self.roster().mesh();
         let platform = wire::platform_of(mesh, message.topic.as_str());
         let author = message.source.as_ref().and_then(node_of);
         let (Some(platform), Some(from), Some(number)) =
@@ -111,22 +119,25 @@ impl Actor {
             return Judged::Bad;
         }
         // Its certificate may not have come round yet, or may just have expired.
-        if from == self.me || self.roster.member(from, stamp()).is_none() {
+        if from == self.me || self.roster().member(from, stamp()).is_none() {
             return Judged::Useless;
         }
         let now = Instant::now();
         let author = self.authors.entry(from).or_insert_with(|| Author {
-            bucket: Bucket::new(RATE_PER_S, BURST, OVER_MAX, now),
+            purse: Purse::of_peer(now),
             replay: Replay::default(),
         });
         if !author.replay.is_new(number) {
             return Judged::Useless;
         }
-        match author.bucket.take(now) {
-            Verdict::Pass => Judged::Good { from, platform },
+        match author.purse.take(Speech::Gossip, now) {
+            Verdict::Pass if self.within_operator(from, Speech::Gossip) => {
+                Judged::Good { from, platform }
+            }
+            Verdict::Pass => Judged::Useless,
             // Those who pass it on are not to blame, and neither is it worth a cut.
             Verdict::Drop | Verdict::Cut => {
-                self.tally.dropped_rate.add(1);
+                self.too_much(Speech::Gossip);
                 Judged::Useless
             }
         }

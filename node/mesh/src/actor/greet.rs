@@ -5,21 +5,23 @@ use std::{net::IpAddr, time::Instant};
 use caravan_protocol::{identity::NodeCert, ids::NodeId, platform::Platform, time::Stamp};
 use libp2p::{
     Multiaddr, PeerId,
-    request_response::{Message, ResponseChannel},
+    request_response::{Message, OutboundFailure, ResponseChannel},
 };
 use tokio::sync::oneshot;
 
-use super::{Actor, Done, Standing, stamp};
+use super::{Actor, Done, Standing, stamp, words::clock_words};
 use crate::{
     behaviour::RpcEvent,
     book::told_addresses,
+    bucket::Verdict,
     event::{Contact, Event, Refusal, Welcome},
     limits::{
         ADDRESSES_MAX, ADMISSIONS_MAX, CERT_BYTES_MAX, CONTACT_BYTES_MAX, CONTACTS_SHARED_MAX,
-        GREETING_BYTES_MAX, PLATFORMS_MAX,
+        GREETING_BYTES_MAX, PLATFORMS_MAX, REVOKED_BYTES_MAX, REVOKED_SHARED_MAX,
     },
-    names::{peer_of, socket_of},
-    wire::{Admit, Answer, Greeting, Hello},
+    names::{ip_of, is_circuit, peer_of},
+    purse::Speech,
+    wire::{self, Admit, Answer, Greeting, Hello},
 };
 
 impl Actor {
@@ -45,7 +47,16 @@ impl Actor {
                 ..
             } => {
                 let member = self.peers.get(&peer).is_some_and(super::Peer::is_member);
-                if self.hellos.remove(&request_id).is_some() && !member {
+                let asked = self.hellos.remove(&request_id).is_some() && !member;
+                if asked && matches!(error, OutboundFailure::UnsupportedProtocols) {
+                    let words = format!(
+                        "it does not speak {}, and this node speaks nothing else: one of the two \
+                         caravans is too old",
+                        wire::ADMIT
+                    );
+                    self.other_version(peer, &words);
+                    self.send_away(peer, "it is of another version");
+                } else if asked {
                     // It may have been busy or on its way out: it is tried again.
                     self.close(peer, &format!("it did not answer the hello: {error}"));
                 }
@@ -54,9 +65,35 @@ impl Actor {
         }
     }
 
+    /// A peer of an older version is told so in its own.
+    pub(super) fn greeted_by_older(&mut self, event: RpcEvent) {
+        let RpcEvent::Message {
+            peer,
+            message: Message::Request {
+                request, channel, ..
+            },
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.other_version(
+            peer,
+            "its caravan is older than this one and has to be updated",
+        );
+        if let Ok(bytes) = wire::too_old(&request).encode() {
+            // It closes the connection when it has read that, or its time as a stranger ends.
+            let _ = self
+                .swarm
+                .behaviour_mut()
+                .older
+                .send_response(channel, bytes);
+        }
+    }
+
     pub(super) fn say_hello(&mut self, peer: PeerId, node: NodeId) {
         // Whoever answers at an address may be anyone; only members hear of members.
-        let known = self.roster.member(node, stamp()).is_some();
+        let known = self.roster().member(node, stamp()).is_some();
         let greeting = Greeting::Hello(self.hello(peer, known));
         match greeting.encode() {
             Ok(bytes) => {
@@ -75,9 +112,19 @@ impl Actor {
         };
         Hello {
             meeting: self.peers.get(&peer).map_or(0, |entry| entry.meeting),
+            life: self.life,
+            now: stamp(),
             cert: self.cert.clone(),
             addresses: self.own_addresses(self.is_here(peer)),
             contacts,
+            // No secret, and a stranger may know better than this node that it is out.
+            revoked: self
+                .revoked
+                .iter()
+                .rev()
+                .take(REVOKED_SHARED_MAX)
+                .cloned()
+                .collect(),
         }
     }
 
@@ -99,13 +146,19 @@ impl Actor {
         }
     }
 
-    fn own_addresses(&self, peer_is_here: bool) -> Vec<String> {
+    /// Where this node can be reached: as it was told, through relays, and where it listens.
+    pub(super) fn own_addresses(&self, peer_is_here: bool) -> Vec<String> {
+        let listens = self
+            .swarm
+            .listeners()
+            .filter(|address| !is_circuit(address));
         self.announced
             .iter()
-            .chain(self.swarm.listeners())
+            .chain(self.relays.circuits())
+            .chain(listens)
             .filter(|address| {
-                let socket = socket_of(address);
-                socket.is_some_and(|socket| peer_is_here || !socket.ip().is_loopback())
+                let ip = ip_of(address);
+                ip.is_some_and(|ip| peer_is_here || !ip.is_loopback())
             })
             .take(ADDRESSES_MAX)
             .map(ToString::to_string)
@@ -114,25 +167,45 @@ impl Actor {
 
     /// Whether the peer is on this machine.
     fn is_here(&self, peer: PeerId) -> bool {
-        let loopback = |address: &Multiaddr| {
+        let loopback = |way: &super::peer::Way| {
+            let address: &Multiaddr = &way.address;
             let ip: Option<IpAddr> = address.iter().find_map(|part| match part {
                 libp2p::multiaddr::Protocol::Ip4(ip) => Some(ip.into()),
                 libp2p::multiaddr::Protocol::Ip6(ip) => Some(ip.into()),
                 _ => None,
             });
-            ip.is_some_and(|ip| ip.is_loopback())
+            !way.relayed && ip.is_some_and(|ip| ip.is_loopback())
         };
         self.peers
             .get(&peer)
-            .is_some_and(|entry| entry.connections.values().any(loopback))
+            .is_some_and(|entry| entry.ways.values().any(loopback))
+    }
+
+    /// Whether this node itself listens nowhere but on this machine, or is told so.
+    pub(super) fn is_loopback_only(&self) -> bool {
+        self.swarm
+            .listeners()
+            .chain(&self.announced)
+            .all(|address| ip_of(address).is_some_and(|ip| ip.is_loopback()))
+    }
+
+    /// Whether a member, connected or not, is on this machine as far as can be told: what is said
+    /// of it elsewhere may mean another machine's loopback.
+    pub(super) fn is_on_this_machine(&self, node: NodeId) -> bool {
+        self.is_loopback_only() || peer_of(node).is_some_and(|peer| self.is_here(peer))
     }
 
     fn greeted(&mut self, peer: PeerId, request: &[u8], channel: ResponseChannel<Vec<u8>>) {
+        match self.within_rate(peer, Speech::Greeting) {
+            Verdict::Pass => {}
+            Verdict::Drop => return,
+            Verdict::Cut => return self.send_away(peer, "it sends far too many greetings"),
+        }
         match Greeting::decode(request) {
             Ok(Greeting::Hello(hello)) => match self.check_hello(peer, &hello) {
                 Ok(cert) => {
                     // First the gate opens, then the other side is told that it has.
-                    if self.admitted(peer, hello.meeting, cert) {
+                    if self.admitted(peer, hello.meeting, (&hello.cert, cert)) {
                         self.learn_from(peer, &hello);
                         let answer = Answer::Hello(self.hello(peer, true));
                         self.reply(channel, &answer);
@@ -155,7 +228,7 @@ impl Actor {
         match Answer::decode(response) {
             Ok(Answer::Hello(hello)) => match self.check_hello(peer, &hello) {
                 Ok(cert) => {
-                    if self.admitted(peer, hello.meeting, cert) {
+                    if self.admitted(peer, hello.meeting, (&hello.cert, cert)) {
                         self.learn_from(peer, &hello);
                     }
                 }
@@ -177,17 +250,25 @@ impl Actor {
     /// Whether the certificate holds and is the peer's own. The connection proves the key.
     fn check_hello(&mut self, peer: PeerId, hello: &Hello) -> Result<NodeCert, String> {
         let now = stamp();
-        let cert = self
-            .roster
-            .check(&hello.cert, now)
-            .map_err(|refused| refused.to_string())?;
+        // It may be out and know it; what holds is taken before anything else is looked at.
+        for revocation in hello.revoked.iter().take(REVOKED_SHARED_MAX) {
+            self.revoke(revocation.clone());
+        }
+        let refuse = |refused: caravan_protocol::identity::Refused| {
+            format!("{refused}{}", clock_words(hello.now, now))
+        };
+        let cert = self.roster().check(&hello.cert, now).map_err(refuse)?;
         if peer_of(cert.node) != Some(peer) {
             return Err(format!("the certificate is about {}", cert.node));
         }
+        if let Some(words) = self.look_at(peer, hello) {
+            return Err(words);
+        }
         // It may be a new member, or a certificate longer valid than the one known.
-        self.roster
+        self.membership
+            .roster_mut()
             .admit(&hello.cert, now)
-            .map_err(|refused| refused.to_string())
+            .map_err(refuse)
     }
 
     fn learn_from(&mut self, peer: PeerId, hello: &Hello) {
@@ -223,7 +304,7 @@ impl Actor {
         self.learned(learned);
     }
 
-    fn learned(&mut self, contacts: Vec<Contact>) {
+    pub(super) fn learned(&mut self, contacts: Vec<Contact>) {
         if !contacts.is_empty() {
             self.know();
             self.emit(Event::Learned { contacts });
@@ -233,10 +314,15 @@ impl Actor {
     /// Whom a contact is about. A certificate that is in the book is not checked again.
     fn certified(&mut self, contact: &Contact, now: Stamp) -> Option<NodeId> {
         if let Some(node) = self.book.holder(&contact.cert) {
-            return self.roster.member(node, now).map(|cert| cert.node);
+            return self.roster().member(node, now).map(|cert| cert.node);
         }
-        match self.roster.admit(&contact.cert, now) {
-            Ok(cert) => Some(cert.node),
+        match self.membership.roster_mut().admit(&contact.cert, now) {
+            Ok(cert) => {
+                if let Ok(sealed) = crate::membership::seal_cert(&contact.cert, &cert) {
+                    self.tell(caravan_protocol::member::Event::Records(vec![sealed]));
+                }
+                Some(cert.node)
+            }
             Err(refused) => {
                 tracing::debug!(%refused, "a contact is passed over");
                 None
@@ -310,7 +396,7 @@ impl Actor {
 
 /// As many contacts as fit into a greeting beside everything else.
 fn fitting(contacts: Vec<Contact>) -> Vec<Contact> {
-    let mut room = GREETING_BYTES_MAX - 2 * CONTACT_BYTES_MAX;
+    let mut room = GREETING_BYTES_MAX - 2 * CONTACT_BYTES_MAX - REVOKED_BYTES_MAX;
     let fits = move |contact: &Contact| {
         let addresses: usize = contact.addresses.iter().map(|text| text.len() + 8).sum();
         // A certificate of ours is a few hundred bytes; one that is not does not come through.

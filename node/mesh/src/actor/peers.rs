@@ -2,19 +2,28 @@
 
 use std::time::Instant;
 
-use caravan_protocol::{identity::NodeCert, ids::NodeId};
+use caravan_protocol::{
+    identity::{NodeCert, Signed},
+    ids::NodeId,
+    member::Event as Told,
+};
 use libp2p::{
     PeerId,
     core::ConnectedPoint,
-    mdns, ping,
+    mdns,
     swarm::{ConnectionId, dial_opts::DialOpts},
 };
 
-use super::{Actor, Peer, Standing, stamp};
+use super::{
+    Actor, Peer, Standing,
+    peer::{Link, Way},
+    stamp,
+};
 use crate::{
     event::Event,
     handle::AskError,
     limits::SENT_AWAY,
+    membership::seal_cert,
     names::{node_of, peer_of},
     outbox::Outbox,
 };
@@ -34,7 +43,12 @@ impl Actor {
             *next += 1;
             Peer::new(node, *next, dialled, now)
         });
-        entry.connections.insert(id, address.clone());
+        let way = Way {
+            address: address.clone(),
+            dialled,
+            relayed: point.is_relayed(),
+        };
+        entry.ways.insert(id, way);
         if let Standing::Stranger { dialled: known, .. } = &mut entry.standing {
             *known |= dialled;
         }
@@ -47,12 +61,17 @@ impl Actor {
 
     pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId, left: u32) {
         if let Some(entry) = self.peers.get_mut(&peer) {
-            entry.connections.remove(&id);
+            entry.ways.remove(&id);
         }
         if left == 0 {
             self.hellos.retain(|_, to| *to != peer);
             self.fall(peer);
-            self.peers.remove(&peer);
+            self.relays.gone(&peer);
+            let gone = self.peers.remove(&peer);
+            // What this node has not wanted is worth a look.
+            if let Some(entry) = gone.filter(|entry| !entry.leaving) {
+                self.tell_of(entry.node, Told::Lost);
+            }
         }
         self.show();
     }
@@ -68,6 +87,8 @@ impl Actor {
             since: now,
             dialled: false,
         };
+        entry.link = Link::default();
+        entry.asked = None;
         let unsent = std::mem::replace(&mut entry.outbox, Outbox::new(now)).unsent();
         self.batches.retain(|_, to| *to != peer);
         let asked = self.asks.extract_if(|_, asked| asked.peer == peer);
@@ -81,14 +102,25 @@ impl Actor {
     }
 
     /// The peer's certificate holds: it is a member from now on, or still. Whether it stays.
-    pub(super) fn admitted(&mut self, peer: PeerId, meeting: u64, cert: NodeCert) -> bool {
+    pub(super) fn admitted(
+        &mut self,
+        peer: PeerId,
+        meeting: u64,
+        (signed, cert): (&Signed<NodeCert>, NodeCert),
+    ) -> bool {
         let now = Instant::now();
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.lives(now);
+        }
         let Some(entry) = self.peers.get_mut(&peer).filter(|entry| !entry.leaving) else {
             return false;
         };
         let node = entry.node;
         match entry.standing {
-            Standing::Member { meeting: known } if known == meeting => return true,
+            Standing::Member { meeting: known, .. } if known == meeting => {
+                self.prefer_direct(peer);
+                return true;
+            }
             // It was started anew, or has noticed sooner that the connection was lost. What was
             // agreed before, who listens for what above all, is gone on its side: both begin again.
             Standing::Member { .. } => {
@@ -97,11 +129,30 @@ impl Actor {
             }
             Standing::Stranger { .. } => {}
         }
-        entry.standing = Standing::Member { meeting };
+        entry.standing = Standing::Member {
+            meeting,
+            operator: cert.operator.clone(),
+        };
+        entry.used = now;
         let held = std::mem::take(&mut entry.held);
-        self.swarm.behaviour_mut().members.admit(peer);
+        let inbound: Vec<_> = entry
+            .ways
+            .values()
+            .filter(|way| !way.dialled)
+            .map(|way| way.address.clone())
+            .collect();
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.members.admit(peer);
+        for address in inbound {
+            behaviour.doorman.forgive(&address);
+        }
         self.book.reached(node, now);
+        self.make_room(node, &cert.operator);
+        if let Ok(sealed) = seal_cert(signed, &cert) {
+            self.tell(Told::Met(sealed));
+        }
         self.emit(Event::Up { node, cert });
+        self.met(peer, node);
         for stream in held {
             self.bulk_asked(peer, stream);
         }
@@ -138,29 +189,15 @@ impl Actor {
     }
 
     pub(super) fn ban(&mut self, node: NodeId) {
-        self.roster.revoke(node, stamp());
+        self.membership.roster_mut().revoke(node, stamp());
         self.book.strike(node);
         self.know();
+        self.members_behind = true;
         if let Some(peer) = peer_of(node) {
+            self.give_up(peer, "it is no member any more");
             self.swarm.behaviour_mut().blocked.block_peer(peer);
-            self.close(peer, "it is banned");
-        }
-    }
-
-    /// Notes signs of life. That there is none is noticed by the tick: over a dead link the library
-    /// takes its time to say so.
-    pub(super) fn pinged(&mut self, event: &ping::Event) {
-        let Some(entry) = self.peers.get_mut(&event.peer) else {
-            return;
-        };
-        match &event.result {
-            Ok(_) => entry.alive = Instant::now(),
-            Err(ping::Failure::Unsupported) => {}
-            Err(failure) => {
-                tracing::debug!(peer = %event.peer, %failure, "a ping was not answered");
-                if entry.connections.len() > 1 {
-                    self.swarm.close_connection(event.connection);
-                }
+            if self.peers.contains_key(&peer) {
+                self.close(peer, "it is banned");
             }
         }
     }
@@ -185,12 +222,6 @@ impl Actor {
             {
                 self.dial(DialOpts::peer_id(peer).addresses(vec![address]).build());
             }
-        }
-    }
-
-    pub(super) fn dial(&mut self, opts: DialOpts) {
-        if let Err(error) = self.swarm.dial(opts) {
-            tracing::debug!(%error, "a dial was not even begun");
         }
     }
 }

@@ -10,7 +10,6 @@ use std::{
 use caravan_protocol::ids::{BlobId, NodeId};
 use futures::AsyncWriteExt as _;
 use libp2p::{PeerId, Stream, StreamProtocol};
-use libp2p_stream::Control;
 
 use super::{
     BlobSink, FetchError, Fetched, Wanted,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     counters::Tally,
     limits::{BLOBS_PER_REQUEST_MAX, BULK_CHUNK, BUSY_PAUSE, BUSY_TRIES_MAX},
+    streams::Control,
     wire::BLOBS,
 };
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use caravan_protocol::{ids::BlobId, limits::BLOB_BYTES_MAX};
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream};
 
 use super::{
@@ -81,7 +81,8 @@ pub(crate) async fn serve(
         .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-async fn read_request(stream: &mut Stream) -> io::Result<Vec<BlobId>> {
+/// Reads which blobs are asked for.
+pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<BlobId>> {
     let mut count = [0; 4];
     stream.read_exact(&mut count).await?;
     let count = usize::try_from(u32::from_be_bytes(count)).unwrap_or(usize::MAX);

@@ -1,4 +1,11 @@
-use caravan_protocol::{identity::invite::Invite, ids::NodeId, platform::Platform, time::Stamp};
+use std::time::Duration;
+
+use caravan_protocol::{
+    identity::invite::{FounderHint, Invite},
+    ids::NodeId,
+    platform::Platform,
+    time::Stamp,
+};
 use tokio::task::JoinHandle;
 
 use super::kit::{Kit, Node, QUIC, TCP, key, soon};
@@ -6,6 +13,7 @@ use crate::{Contact, Event, JoinError, Refusal, Welcome, actor::stamp, join};
 
 /// The inviting node's driver: one invite, good for one node.
 fn decide(kit: Kit, mut node: Node, secret: [u8; 32]) -> JoinHandle<Node> {
+    let genesis = kit.genesis.clone();
     tokio::spawn(async move {
         let mut used: Option<NodeId> = None;
         loop {
@@ -25,6 +33,8 @@ fn decide(kit: Kit, mut node: Node, secret: [u8; 32]) -> JoinHandle<Node> {
                     } else {
                         used = Some(asked);
                         Ok(Welcome {
+                            genesis: genesis.clone(),
+                            now: stamp(),
                             cert: kit.cert(asked),
                             contacts: vec![Contact {
                                 cert: kit.cert(node.id),
@@ -42,11 +52,11 @@ fn decide(kit: Kit, mut node: Node, secret: [u8; 32]) -> JoinHandle<Node> {
     })
 }
 
-fn invite(kit: &Kit, addresses: Vec<String>, secret: [u8; 32]) -> Invite {
+fn invite(kit: &Kit, addresses: Vec<String>, seed: [u8; 16]) -> Invite {
     Invite {
-        genesis: kit.genesis.clone(),
+        founder: FounderHint::of(kit.genesis.founder),
         addresses,
-        secret,
+        seed,
         expires: Stamp::from_ms(stamp().as_ms() + 60_000),
     }
 }
@@ -55,9 +65,9 @@ async fn invite_admits_one_node_once(transport: &'static str) {
     let kit = Kit::new(transport);
     let a = kit.start(1).await;
     let address = a.address();
-    let driver = decide(Kit::new(transport), a, [42; 32]);
     let here = [Platform::here()];
-    let good = invite(&kit, vec![address.clone()], [42; 32]);
+    let good = invite(&kit, vec![address.clone()], [42; 16]);
+    let driver = decide(Kit::new(transport), a, good.secret());
     let joined = soon(join(&good, &key(2), &here))
         .await
         .expect("it is admitted");
@@ -70,7 +80,7 @@ async fn invite_admits_one_node_once(transport: &'static str) {
     );
     let same = soon(join(&good, &key(2), &here)).await;
     assert!(same.is_ok(), "the same node may ask again: {same:?}");
-    let wrong = invite(&kit, vec![address], [43; 32]);
+    let wrong = invite(&kit, vec![address], [43; 16]);
     let unknown = soon(join(&wrong, &key(3), &here)).await;
     assert!(
         matches!(unknown, Err(JoinError::Refused(Refusal::Unknown))),
@@ -107,21 +117,22 @@ async fn join_says_why_it_failed() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         socket.local_addr().expect("it is bound").port()
     };
-    let nobody = invite(&kit, vec![format!("/ip4/127.0.0.1/tcp/{free}")], [1; 32]);
+    let nobody = invite(&kit, vec![format!("/ip4/127.0.0.1/tcp/{free}")], [1; 16]);
     let error = soon(join(&nobody, &key(2), &here))
         .await
         .expect_err("nobody is there");
     assert!(matches!(error, JoinError::NoAnswer { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
 
-    let mut late = invite(&kit, vec![], [1; 32]);
-    late.expires = Stamp::from_ms(stamp().as_ms() - 1);
-    let error = join(&late, &key(2), &here)
+    let mut late = nobody.clone();
+    late.expires = Stamp::from_ms(stamp().as_ms() - 7_500_000);
+    let error = soon(join(&late, &key(2), &here))
         .await
         .expect_err("it is too late");
-    assert!(matches!(error, JoinError::Expired), "{error:?}");
+    assert!(matches!(error, JoinError::Expired { .. }), "{error:?}");
+    assert!(error.to_string().contains("2 h 5 min ago"), "{error}");
 
-    let nowhere = invite(&kit, vec![], [1; 32]);
+    let nowhere = invite(&kit, vec![], [1; 16]);
     let error = join(&nowhere, &key(2), &here)
         .await
         .expect_err("no address");
@@ -131,7 +142,7 @@ async fn join_says_why_it_failed() {
     let other = kit.start(5).await;
     let bare = other.address();
     let (bare, _) = bare.split_once("/p2p/").expect("it names the node");
-    let elsewhere = invite(&kit, vec![bare.to_owned()], [1; 32]);
+    let elsewhere = invite(&kit, vec![bare.to_owned()], [1; 16]);
     let error = soon(join(&elsewhere, &key(2), &here))
         .await
         .expect_err("another node");
@@ -142,7 +153,7 @@ async fn join_says_why_it_failed() {
 async fn undecided_admission_is_refused() {
     let kit = Kit::new(TCP);
     let mut a = kit.start(1).await;
-    let invite = invite(&kit, vec![a.address()], [1; 32]);
+    let invite = invite(&kit, vec![a.address()], [1; 16]);
     let joiner = key(2);
     let here = [Platform::here()];
     let joining = join(&invite, &joiner, &here);
@@ -152,4 +163,75 @@ async fn undecided_admission_is_refused() {
         matches!(joined, Err(JoinError::Refused(Refusal::Other(_)))),
         "{joined:?}"
     );
+}
+
+/// An inviting node that answers once, whatever it is shown.
+fn answer_once(mut node: Node, welcome: Welcome) -> JoinHandle<Node> {
+    tokio::spawn(async move {
+        loop {
+            let event = node.events.recv().await.expect("the mesh runs");
+            if let Event::AdmitAsked { reply, .. } = event {
+                reply.send(Ok(welcome)).expect("the stranger waits");
+                return node;
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_that_disagree_are_told_apart() {
+    for (hours, words) in [(5, "5 h behind"), (-7, "7 h ahead of")] {
+        let kit = Kit::new(TCP);
+        let a = kit.start(1).await;
+        let invite = invite(&kit, vec![a.address()], [1; 16]);
+        let now = stamp().as_ms().saturating_add_signed(hours * 3_600_000);
+        let welcome = Welcome {
+            genesis: kit.genesis.clone(),
+            now: Stamp::from_ms(now).after(Duration::from_secs(20 * u64::from(hours > 0))),
+            cert: kit.cert(key(2).node()),
+            contacts: Vec::new(),
+        };
+        let driver = answer_once(a, welcome);
+        let joined = soon(join(&invite, &key(2), &[Platform::here()])).await;
+        let error = joined.expect_err("the clocks disagree");
+        assert!(error.to_string().contains(words), "{error}");
+        drop(soon(driver).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_for_another_mesh_is_refused() {
+    let kit = Kit::new(TCP);
+    let a = kit.start(1).await;
+    let invite = invite(&kit, vec![a.address()], [1; 16]);
+    let mut genesis = kit.genesis.clone();
+    genesis.founder = key(5).node();
+    let welcome = Welcome {
+        genesis,
+        now: stamp(),
+        cert: kit.cert(key(2).node()),
+        contacts: Vec::new(),
+    };
+    let driver = answer_once(a, welcome);
+    let joined = soon(join(&invite, &key(2), &[Platform::here()])).await;
+    assert!(matches!(joined, Err(JoinError::OtherMesh)), "{joined:?}");
+    drop(soon(driver).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_that_answers_is_enough() {
+    let kit = Kit::new(TCP);
+    let a = kit.start(1).await;
+    let other = kit.start(5).await;
+    let bare = |node: &Node| {
+        let address = node.address();
+        let (bare, _) = address.split_once("/p2p/").expect("it names the node");
+        bare.to_owned()
+    };
+    let addresses = vec!["/dns4/x/tcp/1".to_owned(), bare(&other), bare(&a)];
+    let invite = invite(&kit, addresses, [1; 16]);
+    let driver = decide(Kit::new(TCP), a, invite.secret());
+    let joined = soon(join(&invite, &key(2), &[Platform::here()])).await;
+    joined.expect("the founder is at one of them");
+    driver.abort();
 }

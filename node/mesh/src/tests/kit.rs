@@ -10,12 +10,13 @@ use std::{
 use caravan_protocol::{
     identity::{Genesis, Key, NodeCert, Roster, Signed, Tier},
     ids::{BlobId, NodeId},
+    member::{Revocation, Status, Tuning},
     platform::Platform,
     time::Stamp,
 };
 use tokio::sync::mpsc;
 
-use crate::{BlobSink, BlobSource, Config, Event, Handle, Mesh, actor::stamp};
+use crate::{BlobSink, BlobSource, Config, Event, Handle, Mesh, Timing, actor::stamp};
 
 /// Upper bound of every wait; a loaded machine is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,6 +81,34 @@ impl Kit {
         Signed::sign(signer, &cert).expect("a small record")
     }
 
+    /// The council's word that a node is out.
+    pub(super) fn revocation(&self, node: NodeId) -> Signed<Revocation> {
+        let revocation = Revocation {
+            mesh: self.roster().mesh(),
+            node,
+            at: stamp(),
+        };
+        Signed::sign(&self.founder, &revocation).expect("a small record")
+    }
+
+    /// Members 1 to `count` that all see each other alive, and watch each other quickly.
+    pub(super) async fn crowd(&self, count: u8) -> Vec<Node> {
+        let mut nodes = vec![self.start_with(1, |config| quick(&mut config.timing)).await];
+        let first = nodes[0].address();
+        for n in 2..=count {
+            let seed = first.clone();
+            let node = self.start_with(n, |config| {
+                quick(&mut config.timing);
+                config.seeds = vec![seed];
+            });
+            nodes.push(node.await);
+        }
+        for node in &mut nodes {
+            node.sees(usize::from(count)).await;
+        }
+        nodes
+    }
+
     pub(super) fn config(&self, key: &Key) -> Config {
         let source = Arc::new(MemBlobs::default());
         let mut config = Config::new(key, self.cert(key.node()), self.roster(), source);
@@ -114,6 +143,18 @@ impl Kit {
     }
 }
 
+/// Ten times as fast as in earnest.
+pub(super) fn quick(timing: &mut Timing) {
+    timing.tuning = Tuning {
+        period: Duration::from_millis(300),
+        timeout: Duration::from_millis(500),
+        patience: Duration::from_millis(500),
+        batch: Duration::from_millis(50),
+        compare: Duration::from_secs(2),
+        ..Tuning::default()
+    };
+}
+
 pub(super) fn key(n: u8) -> Key {
     Key::from_secret(&[n; 32])
 }
@@ -140,6 +181,40 @@ impl Node {
             }
         })
         .await
+    }
+
+    /// Waits until just so many members are alive in this node's view, itself included.
+    pub(super) async fn sees(&mut self, live: usize) {
+        soon(async {
+            while self.handle.members().live().count() != live {
+                self.handle.members_changed().await.expect("the mesh runs");
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a member stands like this in this node's view.
+    pub(super) async fn sees_as(&mut self, node: NodeId, status: Status) {
+        soon(async {
+            while self.handle.member(node).map(|member| member.status) != Some(status) {
+                self.handle.members_changed().await.expect("the mesh runs");
+            }
+        })
+        .await;
+    }
+
+    /// Waits until there is a connection with a member.
+    pub(super) async fn meets(&mut self, node: NodeId) {
+        soon(async {
+            while !self
+                .handle
+                .member(node)
+                .is_some_and(|member| member.connected)
+            {
+                self.handle.members_changed().await.expect("the mesh runs");
+            }
+        })
+        .await;
     }
 
     pub(super) async fn up(&mut self, other: NodeId) -> NodeCert {

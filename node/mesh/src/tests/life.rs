@@ -5,18 +5,13 @@ use std::{
 
 use super::{
     gossip::publish_until_heard,
-    kit::{Kit, QUIC, TCP, key, soon},
+    kit::{Kit, QUIC, TCP, key, quick, soon},
     relay::Relay,
 };
 use crate::{Event, Mesh, MeshError, SendError, Timing, actor::stamp};
 
 /// One second by [`quick`], and room for a loaded machine.
 const NOTICED: Duration = Duration::from_secs(5);
-
-fn quick(timing: &mut Timing) {
-    timing.ping_pause = Duration::from_millis(300);
-    timing.ping_answer = Duration::from_millis(700);
-}
 
 async fn silent_peer_is_noticed(transport: &'static str) {
     let kit = Kit::new(transport);
@@ -52,7 +47,8 @@ async fn silent_peer_is_noticed_and_found_again_over_quic() {
 fn loss_of_a_peer_is_noticed_within_five_seconds() {
     let timing = Timing::default();
     let tick = Duration::from_millis(250);
-    assert!(timing.ping_pause + timing.ping_answer + tick < Duration::from_secs(5));
+    let patience = timing.tuning.timeout * crate::limits::PATIENCE_PERCENT / 100;
+    assert!(timing.tuning.period + patience + tick < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-use caravan_protocol::{identity::Genesis, ids::BlobId};
+use caravan_protocol::{identity::Genesis, ids::BlobId, limits::STRANGERS_MAX};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::{PeerId, StreamProtocol};
 
@@ -9,7 +9,6 @@ use super::{
 use crate::{
     Event,
     actor::stamp,
-    limits::STRANGERS_MAX,
     wire::{self, Answer, Control},
 };
 

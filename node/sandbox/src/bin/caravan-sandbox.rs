@@ -1,7 +1,8 @@
 //! The sandbox as a program of its own, for operators and for the tests.
 //!
-//! `probe` says what this host can do, and with a directory to make also tries it. `run` reads a job as JSON from its input, runs it, and
-//! ends as the command did. `unshare` runs a program in a namespace as a node without root has it.
+//! `probe` says what this host can do, and with a directory to make also tries it. `emulation` says of
+//! which other processors jobs can be, and with a directory tries that. `run` reads a job as JSON from
+//! its input, runs it, and ends as the command did. `unshare` runs a program in a namespace as a node without root has it.
 
 use std::{
     fs::File,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use caravan_sandbox::{
-    Launcher, Meter, OciRuntime, OutputLimit, Sandbox, Spec, Status, look,
+    Launcher, Meter, OciRuntime, OutputLimit, Sandbox, Spec, Status, emulation, look,
     rootless::{self, RootlessError},
     run_as_helper_if_asked, trial,
 };
@@ -27,11 +28,12 @@ fn main() -> ExitCode {
     run_as_helper_if_asked();
     let done = match std::env::args().nth(1).as_deref() {
         Some("probe") => show_promises(),
+        Some("emulation") => show_emulation(),
         Some("run") => run(),
         Some("unshare") => unshare(),
         _ => Err(
-            "understand the arguments: say `probe`, `run` with a job on the input, or \
-                  `unshare` with a program"
+            "understand the arguments: say `probe`, `emulation`, `run` with a job on the \
+                  input, or `unshare` with a program"
                 .into(),
         ),
     };
@@ -54,6 +56,20 @@ fn show_promises() -> Result<ExitCode, Failure> {
     if let Some(dir) = std::env::args_os().nth(2) {
         trial(&Launcher::spawn()?, Path::new(&dir))?;
         println!("a trial job ran well");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_emulation() -> Result<ExitCode, Failure> {
+    let found = match std::env::args_os().nth(2) {
+        Some(dir) => emulation::try_out(&Launcher::spawn()?, Path::new(&dir)),
+        None => emulation::look(),
+    };
+    for emulated in &found.usable {
+        println!("{}: {}", emulated.arch, emulated.interpreter.display());
+    }
+    for unusable in &found.unusable {
+        println!("{unusable}");
     }
     Ok(ExitCode::SUCCESS)
 }

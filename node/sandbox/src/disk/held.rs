@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Magic number of overlay file systems.
-const OVERLAY: i64 = 0x794c_7630;
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 /// How the kernel marks what has no name any more.
 const DELETED: &[u8] = b" (deleted)";
 

@@ -1,8 +1,11 @@
 //! The lists of system calls. What is on none is unknown to a job: among it the older calls for
 //! files that are read while one waits, whose rings the kernel counts for the whole host, and those of
-//! Landlock, whose rules hold files that have no name any more where nobody can count them.
+//! Landlock, whose rules hold files that have no name any more where nobody can count them; and the one
+//! call for all of sockets that s390x has beside those for each, whose arguments no filter can read.
 
-/// Calls that builds make; the last part exists on x86_64 only.
+use super::numbers as libc;
+
+/// Calls that builds make; those of the last part do not exist on every processor.
 #[rustfmt::skip]
 pub(crate) const ALLOWED: &[i64] = &[
     libc::SYS_read, libc::SYS_write, libc::SYS_close, libc::SYS_fstat, libc::SYS_lseek,
@@ -12,11 +15,11 @@ pub(crate) const ALLOWED: &[i64] = &[
     libc::SYS_mremap, libc::SYS_msync, libc::SYS_mincore, libc::SYS_madvise, libc::SYS_shmget,
     libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_dup, libc::SYS_nanosleep, libc::SYS_getitimer,
     libc::SYS_setitimer, libc::SYS_getpid, libc::SYS_sendfile, libc::SYS_socket,
-    libc::SYS_connect, libc::SYS_accept, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg,
+    libc::SYS_connect, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg,
     libc::SYS_recvmsg, libc::SYS_shutdown, libc::SYS_bind, libc::SYS_listen,
     libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_socketpair, libc::SYS_setsockopt,
     libc::SYS_getsockopt, libc::SYS_clone, libc::SYS_execve, libc::SYS_exit, libc::SYS_wait4,
-    libc::SYS_kill, libc::SYS_uname, libc::SYS_semget, libc::SYS_semop, libc::SYS_semctl,
+    libc::SYS_kill, libc::SYS_uname, libc::SYS_semget, libc::SYS_semctl,
     libc::SYS_shmdt, libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv, libc::SYS_msgctl,
     libc::SYS_fcntl, libc::SYS_flock, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_truncate,
     libc::SYS_ftruncate, libc::SYS_getcwd, libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_fchmod,
@@ -51,7 +54,7 @@ pub(crate) const ALLOWED: &[i64] = &[
     libc::SYS_newfstatat, libc::SYS_unlinkat, libc::SYS_linkat, libc::SYS_symlinkat,
     libc::SYS_readlinkat, libc::SYS_fchmodat, libc::SYS_faccessat, libc::SYS_pselect6,
     libc::SYS_ppoll, libc::SYS_unshare, libc::SYS_set_robust_list, libc::SYS_get_robust_list,
-    libc::SYS_splice, libc::SYS_tee, libc::SYS_sync_file_range, libc::SYS_vmsplice,
+    libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice,
     libc::SYS_utimensat, libc::SYS_epoll_pwait, libc::SYS_timerfd_create,
     libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime, libc::SYS_accept4, libc::SYS_signalfd4,
     libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_dup3, libc::SYS_pipe2,
@@ -65,87 +68,101 @@ pub(crate) const ALLOWED: &[i64] = &[
     libc::SYS_close_range, libc::SYS_openat2, libc::SYS_faccessat2, libc::SYS_process_madvise,
     libc::SYS_epoll_pwait2, libc::SYS_process_mrelease, libc::SYS_futex_waitv, libc::SYS_fchmodat2,
     libc::SYS_mseal,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(not(target_arch = "s390x"))]
+    libc::SYS_accept,
+    #[cfg(not(any(target_arch = "powerpc64", target_arch = "s390x")))]
+    libc::SYS_semop,
+    #[cfg(not(target_arch = "powerpc64"))]
+    libc::SYS_sync_file_range,
+    #[cfg(target_arch = "powerpc64")]
+    libc::SYS_sync_file_range2,
+    // What C libraries for old kernels make of the calls of System V, in the job's own namespace.
+    #[cfg(any(target_arch = "powerpc64", target_arch = "s390x"))]
+    libc::SYS_ipc,
+    // How a handler of the plain kind returns.
+    #[cfg(target_arch = "s390x")]
+    libc::SYS_sigreturn,
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_open,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_stat,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_lstat,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_poll,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_access,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_pipe,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_select,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_dup2,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_pause,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_alarm,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_vfork,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_getdents,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_rename,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_creat,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_link,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_unlink,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_symlink,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_readlink,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_chown,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_lchown,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_getpgrp,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_utime,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_mknod,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_arch_prctl,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
     libc::SYS_time,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_epoll_create,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_utimes,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_inotify_init,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_futimesat,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_signalfd,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_eventfd,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_set_thread_area,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_get_thread_area,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "riscv64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_getrlimit,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "riscv64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_setrlimit,
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_renameat,
 ];
 
@@ -168,21 +185,21 @@ pub(crate) const DENIED: &[i64] = &[
     libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_pidfd_getfd, libc::SYS_mount_setattr,
     libc::SYS_quotactl_fd, libc::SYS_memfd_secret, libc::SYS_set_mempolicy_home_node,
     libc::SYS_nfsservctl, libc::SYS_lookup_dcookie,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "powerpc64"))]
     libc::SYS_kexec_file_load,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
     libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
     libc::SYS_ioperm,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_modify_ldt,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_uselib,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_ustat,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS_sysfs,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "s390x"))]
     libc::SYS__sysctl,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_vserver,

@@ -18,11 +18,11 @@ const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
 const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
-/// Where the number, the architecture and the lower half of the first argument are, on processors
-/// that put the lower half first: all that are known here.
+/// Where the number, the architecture and the lower half of the first argument are: behind the upper
+/// half on processors that put that first.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-const ARGUMENTS: u32 = 16;
+const ARGUMENTS: u32 = if cfg!(target_endian = "big") { 20 } else { 16 };
 const ARGUMENT_SIZE: u32 = 8;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;

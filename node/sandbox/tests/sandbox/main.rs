@@ -9,6 +9,7 @@ mod conformance;
 mod death;
 mod defences;
 mod disk;
+mod emulation;
 mod gate;
 mod hostile;
 mod isolation;

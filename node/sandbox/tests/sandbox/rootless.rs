@@ -15,7 +15,7 @@ use crate::support::{can_run, program};
 
 /// The user, who is not in the host's own files; and the first of its subordinate ids.
 const USER: u32 = 58_231;
-const FIRST: u32 = 1_700_000_000;
+pub(crate) const FIRST: u32 = 1_700_000_000;
 /// Runs `$@` as that user, over a view of `/etc` with the files in `$1`, in the control groups `$4`.
 const AS_USER: &str = "mount -t overlay overlay -o \"ro,lowerdir=$1:/etc\" /etc || exit 99
     for group in $4; do echo $$ > $group/cgroup.procs || exit 98; done
@@ -42,8 +42,8 @@ const EACH: &str = "xargs -P 2 -I TEST sh -c '$0 --exact TEST > $HOME/TEST.log 2
 const HIERARCHIES: [&str; 4] = ["memory", "pids", "cpu", "cpuacct"];
 
 /// An ordinary user's view of this host; gone when dropped.
-struct Ordinary {
-    dir: tempfile::TempDir,
+pub(crate) struct Ordinary {
+    pub(crate) dir: tempfile::TempDir,
     groups: Vec<PathBuf>,
 }
 
@@ -92,7 +92,7 @@ fn delegate() -> Vec<PathBuf> {
 
 impl Ordinary {
     /// One with so many subordinate ids.
-    fn new(ids: u32) -> Self {
+    pub(crate) fn new(ids: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let etc = dir.path().join("etc");
@@ -154,7 +154,7 @@ impl Ordinary {
     }
 
     /// Runs a program in the user's own namespace.
-    fn unshare(&self, words: &[&str]) -> Output {
+    pub(crate) fn unshare(&self, words: &[&str]) -> Output {
         self.command(program())
             .arg("unshare")
             .args(words)
@@ -164,7 +164,7 @@ impl Ordinary {
 }
 
 /// Whether a user can be made here to try it.
-fn can_try(test: &str) -> bool {
+pub(crate) fn can_try(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if is_root && Path::new("/proc/self/uid_map").exists() && is_host() {
         if ["newuidmap", "setpriv", "unshare"]

@@ -121,9 +121,10 @@ fn is_gone(error: &std::io::Error) -> bool {
 }
 
 fn times_of(stat: &Stat) -> Timestamps {
-    let time = |tv_sec, nsec: u64| Timespec {
+    // Signed on some processors only.
+    let time = |tv_sec, nsec| Timespec {
         tv_sec,
-        tv_nsec: nsec.try_into().unwrap_or(0),
+        tv_nsec: u32::try_from(nsec).map_or(0, i64::from),
     };
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),

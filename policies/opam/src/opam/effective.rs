@@ -78,9 +78,7 @@ pub(super) fn text(opam: &OpamFile) -> String {
     flags.sort_unstable();
     flags.dedup();
     if !flags.is_empty() {
-        let names = flags
-            .iter()
-            .map(|flag| value(Kind::Ident(flag.as_str().into())));
+        let names = flags.iter().map(|flag| word(flag.as_str()));
         put(field("flags", list(names)));
     }
     if !opam.extra_files.is_empty() {
@@ -187,6 +185,19 @@ fn value(kind: Kind) -> Value {
     Value {
         at: Position::default(),
         kind,
+    }
+}
+
+/// A flag: a word, or a string where it is none, so that it is read as the one flag that it is.
+fn word(name: &str) -> Value {
+    let is_word = name.bytes().any(|b| b.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        && !["true", "false"].contains(&name);
+    match is_word {
+        true => value(Kind::Ident(name.into())),
+        false => string(name),
     }
 }
 

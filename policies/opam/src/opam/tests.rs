@@ -85,6 +85,18 @@ fn commands_are_expanded_on_a_platform() {
 }
 
 #[test]
+fn a_flag_that_is_no_word_stays_one_flag() {
+    for flag in ["", "true", "a b", "x] build: [\\\"rm\\\"", "_"] {
+        let text = format!("opam-version: \"2.0\"\nflags: \"{flag}\"\n");
+        let effective = parse(&text).unwrap().effective();
+        let again = parse(&effective).unwrap();
+        assert_eq!(again.flags.len(), 1, "{effective}");
+        assert!(again.build.is_empty(), "{effective}");
+        assert_eq!(again.effective(), effective);
+    }
+}
+
+#[test]
 fn effective_text_ignores_what_no_build_can_see() {
     let opam = parse(FULL).unwrap().identified(&package());
     let text = opam.effective();

@@ -97,7 +97,12 @@ fn the_last_node_of_a_platform_going_away_is_said() {
     foreign.platform = arm();
     let platforms = BTreeSet::from([arm()]);
     let node = node(2);
-    bench.on(Event::PeerUp { node, platforms });
+    let emulated = BTreeSet::new();
+    bench.on(Event::PeerUp {
+        node,
+        platforms,
+        emulated,
+    });
     assert_eq!(bench.on(Event::Want(foreign)), [bench.wake(50)]);
     assert_eq!(
         bench.down(2),

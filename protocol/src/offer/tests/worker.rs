@@ -52,6 +52,7 @@ fn nodes_do_not_all_bid_for_the_same_job() {
         let mut engine = Engine::new(Setup {
             me: node(me),
             platforms: BTreeSet::from([x86()]),
+            emulated: BTreeSet::new(),
             slots: 1,
             most: Limits::default(),
             lent: Limits::default(),
@@ -62,6 +63,7 @@ fn nodes_do_not_all_bid_for_the_same_job() {
         let up = Event::PeerUp {
             node: node(2),
             platforms,
+            emulated: BTreeSet::new(),
         };
         engine.handle(Time::from_ms(0), up, &mut out);
         engine.handle(

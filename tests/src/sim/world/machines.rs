@@ -64,7 +64,15 @@ impl World {
         if let Some(life) = there {
             self.hosts[host].sees.insert(at, life);
             let platforms = self.hosts[at].platforms.clone();
-            self.feed(host, Event::PeerUp { node, platforms });
+            let emulated = std::collections::BTreeSet::new();
+            self.feed(
+                host,
+                Event::PeerUp {
+                    node,
+                    platforms,
+                    emulated,
+                },
+            );
         }
     }
 

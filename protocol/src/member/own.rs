@@ -1,0 +1,188 @@
+//! This node's own word: published when something about it changes, and again, under a higher
+//! incarnation, when others think it dead or when another machine speaks with its key.
+
+use std::time::Duration;
+
+use super::{
+    Change, Command, Directory, Engine, Incarnation, Kind, Mode, Opened, Presence, Sealed, Slot,
+    engine::{NEVER, Turn},
+};
+use crate::time::Time;
+
+/// Least time between two publications.
+const REST: Duration = Duration::from_secs(1);
+/// Least time between two publications that answer mere alerts, or a twin: both come from others
+/// at will.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What this node has said of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    /// The highest incarnation that it ever made.
+    pub(super) made: Incarnation,
+    /// Its word, once it has spoken in this life.
+    sealed: Option<Sealed>,
+    published: Time,
+    /// When to speak next, if it may.
+    pub(super) speak_at: Time,
+    /// When a twin was last complained of.
+    complained: Option<Time>,
+}
+
+impl Own {
+    pub(super) fn new(made: Incarnation) -> Self {
+        Self {
+            made,
+            sealed: None,
+            published: Time::default(),
+            speak_at: Time::default(),
+            complained: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether this node may say something: it has a certificate, and is not just reading what is
+    /// known of its earlier lives.
+    pub(super) fn may_speak(&self) -> bool {
+        self.may_hear(self.me) && !self.is_fetching()
+    }
+
+    /// Something about this node is not as it said.
+    pub(super) fn speak_soon(&mut self, now: Time) {
+        let rest = if self.setup.mode == Mode::Left {
+            Duration::ZERO
+        } else {
+            REST
+        };
+        self.speak_by(now, rest);
+    }
+
+    fn speak_by(&mut self, now: Time, rest: Duration) {
+        let at = if self.own.sealed.is_some() {
+            (self.own.published + rest).max(now)
+        } else {
+            now
+        };
+        self.own.speak_at = self.own.speak_at.min(at);
+    }
+
+    /// Says again what it said, to neighbours that may not have been there.
+    pub(super) fn announce(&mut self, turn: &mut Turn<'_>) {
+        for record in self.introduction(turn) {
+            self.spread.add(&record, None, turn.now.time);
+        }
+    }
+
+    /// This node's certificate and its word; nothing before it has spoken.
+    pub(super) fn introduction(&self, turn: &Turn<'_>) -> Vec<Sealed> {
+        let Some(word) = self.own.sealed.clone() else {
+            return Vec::new();
+        };
+        let cert = self.view.entry(self.me).cert;
+        let cert = turn.dir.record(self.me, Kind::Cert, cert);
+        let cert = cert.map(|kept| kept.sealed.clone());
+        cert.into_iter().chain([word]).collect()
+    }
+
+    /// Says what this node is now, under the next incarnation.
+    pub(super) fn publish(&mut self, turn: &mut Turn<'_>) {
+        self.own.speak_at = NEVER;
+        let entry = self.view.entry(self.me);
+        let incarnation = self.own.made.next();
+        let presence = Presence {
+            mesh: self.setup.mesh,
+            node: self.setup.me,
+            incarnation,
+            addresses: self.setup.addresses.clone(),
+            facts: self.setup.facts.clone(),
+            mode: self.setup.mode,
+            issued: turn.now.stamp,
+        };
+        let Some(sealed) = turn.crypto.presence(&presence) else {
+            return;
+        };
+        turn.out.push(Command::Keep(incarnation));
+        turn.keep(self.me, &sealed, Opened::Presence(presence).into());
+        self.own.made = incarnation;
+        self.own.published = turn.now.time;
+        let first = self.own.sealed.replace(sealed.clone()).is_none();
+        let entry = entry.with_presence(incarnation.number(), self.setup.mode);
+        self.enter(turn, self.me, entry, Change::Left);
+        if first {
+            self.announce(turn);
+        } else {
+            self.spread.add(&sealed, None, turn.now.time);
+        }
+        turn.out.push(Command::Record(sealed));
+    }
+
+    /// Takes up the word that a record in the directory says this node has given: for twins.
+    pub(super) fn take_up(&mut self, directory: &impl Directory) {
+        let incarnation = self.view.entry(self.me).incarnation;
+        let kept = directory.record(self.me, Kind::Presence, incarnation);
+        self.own.sealed = kept.map(|kept| kept.sealed.clone());
+        self.own.made = self.own.made.max(Incarnation::new(incarnation));
+        if self.own.sealed.is_some() {
+            self.own.speak_at = NEVER;
+        }
+    }
+
+    /// A believed record about this node itself, or a line that says the same of it.
+    pub(super) fn accused(&mut self, turn: &Turn<'_>, as_dead: bool) {
+        self.watch.was_accused();
+        self.speak_by(turn.now.time, if as_dead { REST } else { ANSWER });
+    }
+
+    /// A record about this node itself, from anybody.
+    pub(super) fn take_own(&mut self, turn: &mut Turn<'_>, record: &Sealed, from: Option<Slot>) {
+        let known = self.view.entry(self.me);
+        let spoken = self.own.sealed.as_ref();
+        let made = self.own.made.number();
+        let wanted = match record.kind {
+            Kind::Cert => !known.is_revoked() && record.version > known.cert,
+            Kind::Revocation => !known.is_revoked(),
+            Kind::Presence if record.version == made => {
+                spoken.is_some_and(|mine| mine.bytes != record.bytes)
+            }
+            Kind::Presence => record.version > made,
+            Kind::Alert | Kind::Obituary => spoken.is_some() && record.version == made,
+        };
+        if !wanted {
+            return;
+        }
+        let Ok(opened) = turn.crypto.open(record, turn.now.stamp) else {
+            return;
+        };
+        match &*opened {
+            Opened::Cert(_) => {
+                self.take_cert(turn, self.me, record, opened, None);
+            }
+            Opened::Revocation(revocation) => {
+                let entry = super::take::revoked(revocation);
+                self.enter(turn, self.me, entry, Change::Revoked);
+                turn.out.push(Command::Evicted);
+            }
+            // From its own disk it is this node's own word in an earlier life.
+            Opened::Presence(presence) if from.is_none() => {
+                self.own.made = self.own.made.max(presence.incarnation);
+            }
+            Opened::Presence(presence) => self.found_twin(turn, presence.incarnation),
+            Opened::Alert(_) => self.accused(turn, false),
+            Opened::Obituary(_) => self.accused(turn, true),
+        }
+    }
+
+    /// Somebody else speaks with this node's key. This node speaks above it, seldom enough that
+    /// two such nodes do not drown the mesh in their quarrel.
+    fn found_twin(&mut self, turn: &mut Turn<'_>, incarnation: Incarnation) {
+        let now = turn.now.time;
+        self.own.made = self.own.made.max(incarnation);
+        let quiet = |at: Time| now.since(at) >= ANSWER;
+        if self.own.complained.is_none_or(quiet) {
+            self.own.complained = Some(now);
+            turn.out.push(Command::Twin { incarnation });
+        }
+        self.speak_by(now, ANSWER);
+    }
+}
