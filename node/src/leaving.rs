@@ -37,6 +37,8 @@ const OURS: [&str; 13] = [
 ];
 /// What stays where layers are to stay.
 const KEPT: [&str; 3] = ["store", "subordinate-ids", "identity"];
+/// Where jobs mount.
+const JOBS: [&str; 2] = ["store/work", "trial"];
 /// Mounts that are looked for, at most: a loop would be a broken kernel's.
 const ROUNDS_MAX: usize = 64;
 
@@ -61,6 +63,14 @@ pub enum LeavingError {
         #[source]
         source: io::Error,
     },
+    /// Somebody else has mounted a file system below the directory.
+    #[error(
+        "remove {path}: a file system is mounted there that no job has mounted; unmount it first"
+    )]
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+    },
     /// What jobs left cannot be removed.
     #[error("remove what the node's jobs left")]
     Jobs(#[source] caravan_sandbox::Error),
@@ -77,13 +87,19 @@ pub fn is_begun(data: &Path) -> bool {
     data.join(MARK).exists()
 }
 
-/// Whether there is anything of a node here.
+/// Whether there is a node here, or what a removal has left of one. Names that other programs use too
+/// make no node: what is there would be removed with it.
 #[must_use]
 pub fn is_node(data: &Path) -> bool {
-    let names = OURS.iter().chain(&KEPT).chain([&MARK]);
-    names
-        .map(|name| data.join(name))
-        .any(|path| path.symlink_metadata().is_ok())
+    let has_key = data
+        .join("identity")
+        .symlink_metadata()
+        .is_ok_and(|key| key.is_file());
+    let has_store = data
+        .join("store")
+        .symlink_metadata()
+        .is_ok_and(|store| store.is_dir());
+    is_begun(data) || (has_key && has_store)
 }
 
 /// Marks the directory.
@@ -143,8 +159,14 @@ fn remove(path: &Path) -> Result<(), LeavingError> {
     removed.map_err(trouble(path))
 }
 
-/// Takes off what is mounted below, the last first.
+/// Takes off what jobs may have left mounted, the last first. What a person has mounted there, the store
+/// on a disk of its own above all, is nobody's to take off.
 fn unmount_all(data: &Path) -> Result<(), LeavingError> {
+    let real = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    let of_jobs = |path: &PathBuf| JOBS.iter().any(|dir| path.starts_with(real.join(dir)));
+    if let Some(path) = mounts_below(data).into_iter().find(|path| !of_jobs(path)) {
+        return Err(LeavingError::NotOurs { path });
+    }
     for _ in 0..ROUNDS_MAX {
         let Some(path) = mounts_below(data).pop() else {
             return Ok(());
@@ -264,8 +286,8 @@ mod tests {
         let dir = node();
         let outside = tempfile::tempdir().expect("writable");
         fs::write(outside.path().join("precious"), "x").expect("writable");
-        let inside = dir.path().join("store/a b");
-        fs::create_dir(&inside).expect("writable");
+        let inside = dir.path().join("store/work/a b");
+        fs::create_dir_all(&inside).expect("writable");
         if let Err(error) = rustix::mount::mount_bind(outside.path(), &inside) {
             eprintln!("SKIPPED: mounting: {error}");
             return;
@@ -277,6 +299,36 @@ mod tests {
             "a mount was emptied"
         );
         assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn what_a_person_has_mounted_is_left_alone_and_named() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: mounting needs root");
+            return;
+        }
+        let dir = node();
+        let outside = tempfile::tempdir().expect("writable");
+        fs::write(outside.path().join("precious"), "x").expect("writable");
+        let store = dir.path().join("store");
+        if let Err(error) = rustix::mount::mount_bind(outside.path(), &store) {
+            eprintln!("SKIPPED: mounting: {error}");
+            return;
+        }
+        let refused = take_away(dir.path(), true);
+        let is_kept = dir.path().join("config.toml").exists();
+        unmount(&store, UnmountFlags::DETACH).expect("it is ours");
+        assert!(matches!(refused, Err(LeavingError::NotOurs { path }) if path.ends_with("store")));
+        assert!(is_kept && outside.path().join("precious").exists());
+    }
+
+    #[test]
+    fn a_persons_directory_is_no_node() {
+        let dir = tempfile::tempdir().expect("writable");
+        for name in ["git", "logs", "store", "config.toml"] {
+            fs::create_dir(dir.path().join(name)).expect("writable");
+        }
+        assert!(!is_node(dir.path()));
     }
 
     #[test]

@@ -255,7 +255,11 @@ impl Helper {
 
     /// Lets go of all cells that wait; the launcher takes none of them any more.
     fn renounce(&mut self) {
-        self.ready.clear();
+        for supervisor in self.ready.drain(..) {
+            // Its ids are its own until it is gone.
+            let _ = shutdown(&supervisor, Shutdown::Write);
+            self.busy.push(supervisor);
+        }
         self.generation = self.generation.wrapping_add(1);
     }
 

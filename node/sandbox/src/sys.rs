@@ -79,8 +79,11 @@ pub(crate) fn fork_with(
     }
 }
 
-/// Stack of a process that shares our memory, bytes: it makes a few calls.
-const BORROWED_STACK: usize = 64 * 1024;
+/// Stack of a process that stands in for us, bytes: what it forks lives on a copy of it. Only what is
+/// used of it takes memory.
+const BORROWED_STACK: usize = 4 * 1024 * 1024;
+/// Stack of a process that does nothing, bytes.
+const IDLE_STACK: usize = 16 * 1024;
 
 /// Runs `child` in a process of its own that has this one's memory, while this one stands still.
 /// That spares the copy of everything that a process has mapped. Only for processes with one thread.
@@ -138,7 +141,7 @@ pub(crate) fn with_new_users<T>(with: impl FnOnce(Pid) -> io::Result<T>) -> io::
         }
         0
     }
-    let mut stack = vec![0_u128; BORROWED_STACK / 16];
+    let mut stack = vec![0_u128; IDLE_STACK / 16];
     // SAFETY: the child uses nothing of the shared memory but its own stack, which is freed only after
     // it was waited for.
     let pid = unsafe {

@@ -132,3 +132,12 @@ pub(super) fn no_cert(roster: &Roster, own: NodeId, now: Stamp) -> HomeError {
         },
     }
 }
+
+impl HomeError {
+    /// Whether another process has the directory open: a node that starts has no socket yet, and other
+    /// commands never have one.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Locked { .. }))
+    }
+}

@@ -84,15 +84,19 @@ impl Store {
         if journal.pending().is_empty() {
             return Ok(());
         }
-        self.inner.index.write(|txn| {
+        let taken = self.inner.index.write(|txn| {
             for (action, claim) in journal.pending() {
                 let claim = codec::decode::<ROW_BYTES_MAX, _>(claim)?;
                 insert(txn, *action, &claim)?;
             }
             Index::set_journal(txn, &journal.next())
-        })?;
-        journal.taken_in();
-        Ok(())
+        });
+        match taken {
+            Ok(()) => journal.taken_in(),
+            // The commit may have come as far as the disk all the same.
+            Err(_) => journal.give_up(),
+        }
+        taken
     }
 
     /// Hands every claim on, in no order of time.

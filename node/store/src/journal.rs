@@ -27,9 +27,9 @@ use crate::{
 
 /// Length of the file.
 const FILE_BYTES: u64 = 1024 * 1024;
-/// Records begin at multiples of this: a disk writes no less at once, so that writing one never
-/// harms the one before it.
-const ALIGN: u64 = 512;
+/// Records begin at multiples of this: no disk writes more at once, so that writing one never harms
+/// the one before it.
+const ALIGN: u64 = 4096;
 /// Claims that wait at once.
 const PENDING_MAX: usize = 256;
 /// An action, and a signed claim with what is around it.
@@ -98,6 +98,12 @@ impl Journal {
         self.generation = self.next();
         self.pending.clear();
         self.at = 0;
+    }
+
+    /// To be called when it is not known what the index says: nothing is written to the file any more.
+    pub(crate) fn give_up(&mut self) {
+        self.is_broken = true;
+        self.file = None;
     }
 
     /// Whether another claim of this size fits.
@@ -304,7 +310,8 @@ mod tests {
         }
         let path = dir.path().join(NAME);
         let whole = std::fs::read(&path).expect("read");
-        for at in [0, 4, 40, 80, 511 + 4] {
+        let align = ALIGN as usize;
+        for at in [0, 4, 40, 80, align + 3] {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&path, &bytes).expect("write");
@@ -312,16 +319,16 @@ mod tests {
                 .expect("open")
                 .pending()
                 .len();
-            assert_eq!(found, at / 512, "byte {at}");
+            assert_eq!(found, at / align, "byte {at}");
         }
-        for len in [0, 3, 100, 513, 700] {
+        for len in [0, 3, 100, align + 1, align + 188] {
             std::fs::write(&path, &whole[..len]).expect("write");
             let found = Journal::open(dir.path(), FIRST)
                 .expect("open")
                 .pending()
                 .len();
             let record = 4 + 32 + 32 + 100;
-            let whole = usize::from(len >= record) + usize::from(len >= 512 + record);
+            let whole = usize::from(len >= record) + usize::from(len >= align + record);
             assert_eq!(found, whole, "{len} bytes");
         }
     }
@@ -334,10 +341,10 @@ mod tests {
             key: [6; 32],
             ..FIRST
         };
-        let mut claim = vec![0; 512 - HEAD_BYTES - 32];
+        let mut claim = vec![0; ALIGN as usize - HEAD_BYTES - 32];
         claim.extend(record(
             &other,
-            512,
+            ALIGN,
             &[[8; 32].as_slice(), b"forged"].concat(),
         ));
         assert!(journal.append(action(1), &claim));

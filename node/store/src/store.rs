@@ -10,7 +10,7 @@ use caravan_protocol::ids::TreeId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result,
+    error::{Result, StoreError},
     home::Home,
     index::Index,
     journal::Journal,
@@ -168,7 +168,13 @@ impl Store {
         };
         store.inner.recover()?;
         store.inner.load_pins()?;
-        store.settle_claims()?;
+        match store.settle_claims() {
+            // They are here all the same, and a collection may make room.
+            Err(error @ (StoreError::Full { .. } | StoreError::ReadOnly { .. })) => {
+                tracing::warn!(%error, "claims stay in their journal");
+            }
+            settled => settled?,
+        }
         store.inner.home.keep_spare();
         Ok(store)
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    BATCH_BYTES, Batch, Engine, Message, RECORDS_MAX, Sealed, Slot,
+    BATCH_BYTES, Batch, Engine, Kind, Message, RECORDS_MAX, Sealed, Slot,
     engine::{NEVER, Turn},
 };
 use crate::time::Time;
@@ -53,13 +53,23 @@ impl Default for Spread {
 impl Spread {
     /// A record is new here; `from` knows it.
     pub(super) fn add(&mut self, record: &Sealed, from: Option<Slot>, now: Time) {
-        if self.waiting.len() >= WAITING_MAX {
-            return;
-        }
-        self.waiting.push(News {
+        let news = News {
             record: record.clone(),
             known_to: [from, None, None, None],
-        });
+        };
+        // Of a member's words only the last is passed on: whoever speaks without end is no louder for it.
+        let replaced = |waiting: &&mut News| {
+            record.kind == Kind::Presence
+                && waiting.record.kind == record.kind
+                && waiting.record.subject == record.subject
+        };
+        if let Some(waiting) = self.waiting.iter_mut().find(replaced) {
+            *waiting = news;
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push(news);
+        } else {
+            return;
+        }
         self.flush_at = self.quiet_until.max(now);
     }
 

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use caravan_node::{Launcher, control::Request, home::Home, leaving};
+use caravan_node::{
+    Launcher,
+    control::Request,
+    home::{Home, HomeError},
+    leaving,
+};
 use caravan_protocol::{
     identity::Tier,
     view::{ModeView, NodeView},
@@ -95,8 +100,10 @@ fn needed_by(data: &Path, runs: bool) -> Result<Option<usize>, CliError> {
         let others = others.filter(|node| !gone.contains(&node.mode));
         return Ok(Some(others.count()));
     }
-    let Ok(home) = Home::open(data) else {
-        return Ok(None);
+    let home = match Home::open(data) {
+        Ok(home) => home,
+        Err(error) if error.is_held() => return Err(in_use(&error)),
+        Err(_) => return Ok(None),
     };
     let genesis = setup::genesis(&home)?;
     if genesis.is_none_or(|genesis| genesis.founder != home.key.node()) {
@@ -177,9 +184,7 @@ fn forgotten(data: &Path, held: Duration) -> Result<(), CliError> {
         match Home::open(data) {
             Ok(home) => return home.leave().map_err(|error| CliError::node(&error)),
             Err(_) if begun.elapsed() < held => std::thread::sleep(HELD),
-            Err(error) if UnixStream::connect(socket(data)).is_ok() => {
-                return Err(CliError::node(&error).hint("a node runs here; stop it first"));
-            }
+            Err(error) if error.is_held() => return Err(in_use(&error)),
             Err(error) => {
                 let why = chain(&error);
                 eprintln!("caravan: removing what cannot be opened any more: {why}");
@@ -187,6 +192,10 @@ fn forgotten(data: &Path, held: Duration) -> Result<(), CliError> {
             }
         }
     }
+}
+
+fn in_use(error: &HomeError) -> CliError {
+    CliError::node(error).hint("wait for it, or stop the node: caravan node stop")
 }
 
 fn removed(
