@@ -14,7 +14,7 @@ use crate::error::{CliError, Kind};
 
 mod unit;
 
-pub(crate) use unit::Unit;
+pub(crate) use unit::{Unit, Whose};
 
 /// There while systemd runs the system.
 const SYSTEMD: &str = "/run/systemd/system";
@@ -107,7 +107,7 @@ pub(crate) fn install(unit: &Unit) -> Result<PathBuf, CliError> {
     let path = directory.join(unit.name());
     let trouble = |error: io::Error| CliError::user(format!("write {}: {error}", path.display()));
     match fs::read_to_string(&path) {
-        Ok(text) if !unit.is_ours(&text) => {
+        Ok(text) if unit.whose(&text) != Whose::Ours => {
             let text = format!(
                 "write {}: there is such a unit already, and it is not of this node",
                 path.display()
@@ -155,16 +155,44 @@ pub(crate) fn remove(unit: &Unit) -> Result<Option<PathBuf>, CliError> {
     Ok(Some(path))
 }
 
-/// Where the node's unit is, if it has one.
+/// Where the node's unit is, if it has one. One that may be its, but cannot be told for certain, is an
+/// error: it would start a node that is gone again and again.
 pub(crate) fn installed(unit: &Unit) -> Result<Option<PathBuf>, CliError> {
-    let Ok(directory) = unit.scope.directory() else {
-        return Ok(None);
-    };
-    let path = directory.join(unit.name());
-    match fs::read_to_string(&path) {
-        Ok(text) if unit.is_ours(&text) => Ok(Some(path)),
-        _ => Ok(None),
+    match unit.scope.directory() {
+        Ok(directory) => installed_in(&directory, unit),
+        Err(_) => Ok(None),
     }
+}
+
+fn installed_in(directory: &Path, unit: &Unit) -> Result<Option<PathBuf>, CliError> {
+    let path = directory.join(unit.name());
+    let shown = path.display();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return Ok(None),
+            _ => {
+                let text = format!("read {shown}, which may be this node's unit: {error}");
+                return Err(CliError::user(text).hint("mend it or move it away, then try again"));
+            }
+        },
+    };
+    match unit.whose(&text) {
+        Whose::Ours => return Ok(Some(path)),
+        Whose::Another => return Ok(None),
+        Whose::Edited => {}
+    }
+    let user = match unit.scope {
+        Scope::System => "",
+        Scope::User => "--user ",
+    };
+    let text = format!("use {shown}: its first lines, which tell whose unit it is, were changed");
+    Err(CliError::user(text)
+        .hint(format!(
+            "if it is this node's: systemctl {user}disable --now {}, remove the file, then try again",
+            unit.name()
+        ))
+        .hint("else move it away, then try again"))
 }
 
 /// Tells the service manager that started this program, if one did, how far it is.
@@ -187,5 +215,37 @@ pub(crate) fn tell(state: &str) {
         .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
     if let Err(error) = told {
         eprintln!("caravan: the service manager does not hear this node: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_cannot_be_told_is_an_error_and_none_is_none() {
+        let unit = Unit {
+            scope: Scope::System,
+            program: "/usr/bin/caravan".into(),
+            data: "/srv/a".into(),
+            cores: None,
+            memory: None,
+        };
+        let dir = tempfile::tempdir().expect("writable");
+        let path = dir.path().join(unit.name());
+        let found = || installed_in(dir.path(), &unit);
+        assert_eq!(found().expect("nothing is there"), None);
+        let text = unit.text().expect("a plain path");
+        fs::write(&path, &text).expect("writable");
+        assert_eq!(found().expect("as written"), Some(path.clone()));
+        fs::write(&path, "[Service]\nExecStart=/bin/true\n").expect("writable");
+        assert_eq!(found().expect("another program's"), None);
+        let (_, edited) = text.split_once('\n').expect("lines");
+        fs::write(&path, edited).expect("writable");
+        let said = format!("{:?}", found().expect_err("edited"));
+        assert!(said.contains("disable --now caravan-srv-a"), "{said}");
+        fs::write(&path, b"\xff\xfe").expect("writable");
+        let said = format!("{:?}", found().expect_err("unreadable"));
+        assert!(said.contains("move it away"), "{said}");
     }
 }

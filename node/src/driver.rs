@@ -378,3 +378,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

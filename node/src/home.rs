@@ -2,6 +2,7 @@
 //! membership. The key is a file that only its owner can read; the rest is in the store's index.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -15,7 +16,7 @@ use caravan_protocol::{
     identity::{
         Genesis, Key, NodeCert, Refused, Roster, Seat, Signed, Tier, revocation::Revocation,
     },
-    ids::MeshId,
+    ids::{MeshId, NodeId},
     platform::Platform,
     time::Stamp,
     view::StoreView,
@@ -64,8 +65,8 @@ pub struct Membership {
     pub roster: Arc<Roster>,
     /// This node's own certificate.
     pub cert: Signed<NodeCert>,
-    /// The certificates that others were admitted by.
-    pub certs: Vec<Signed<NodeCert>>,
+    /// The certificates that others were admitted by: never of more nodes than the roster has.
+    pub certs: BTreeMap<NodeId, Signed<NodeCert>>,
     /// The council's words about those who are out.
     pub revocations: Vec<Signed<Revocation>>,
     /// Who holds which role.
@@ -117,13 +118,13 @@ impl Home {
         }
         // First, so that a revoked node's certificate is not taken, kept or handed on again.
         let revocations = self.revocations(&mut roster, now)?;
-        let mut certs = Vec::new();
+        let mut certs = BTreeMap::new();
         let mut cert = None;
         for (_, bytes) in self.store.records("cert")? {
             let signed: Signed<NodeCert> = codec::decode::<RECORD_BYTES_MAX, _>(&bytes)?;
             match roster.admit(&signed, now) {
                 Ok(admitted) if admitted.node == own => cert = Some(signed),
-                Ok(_) => certs.push(signed),
+                Ok(admitted) => drop(certs.insert(admitted.node, signed)),
                 Err(refused) => {
                     tracing::debug!(%refused, "a kept certificate is no longer good");
                     // What its node said before still counts.

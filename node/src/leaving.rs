@@ -277,21 +277,29 @@ mod tests {
         assert!(!dir.path().join("config.toml").exists() && !is_begun(dir.path()));
     }
 
-    #[test]
-    fn what_is_mounted_is_taken_off_and_not_emptied() {
+    /// A node and a person's directory, which is mounted at `at` of the node; nothing where that
+    /// cannot be done.
+    fn mounted(at: &str) -> Option<(tempfile::TempDir, tempfile::TempDir)> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED: mounting needs root");
-            return;
+            return None;
         }
-        let dir = node();
-        let outside = tempfile::tempdir().expect("writable");
+        let (dir, outside) = (node(), tempfile::tempdir().expect("writable"));
         fs::write(outside.path().join("precious"), "x").expect("writable");
-        let inside = dir.path().join("store/work/a b");
-        fs::create_dir_all(&inside).expect("writable");
-        if let Err(error) = rustix::mount::mount_bind(outside.path(), &inside) {
+        let at = dir.path().join(at);
+        fs::create_dir_all(&at).expect("writable");
+        if let Err(error) = rustix::mount::mount_bind(outside.path(), &at) {
             eprintln!("SKIPPED: mounting: {error}");
-            return;
+            return None;
         }
+        Some((dir, outside))
+    }
+
+    #[test]
+    fn what_is_mounted_is_taken_off_and_not_emptied() {
+        let Some((dir, outside)) = mounted("store/work/a b") else {
+            return;
+        };
         assert_eq!(mounts_below(dir.path()).len(), 1);
         take_away(dir.path(), false).expect("removed");
         assert!(
@@ -303,21 +311,12 @@ mod tests {
 
     #[test]
     fn what_a_person_has_mounted_is_left_alone_and_named() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: mounting needs root");
+        let Some((dir, outside)) = mounted("store") else {
             return;
-        }
-        let dir = node();
-        let outside = tempfile::tempdir().expect("writable");
-        fs::write(outside.path().join("precious"), "x").expect("writable");
-        let store = dir.path().join("store");
-        if let Err(error) = rustix::mount::mount_bind(outside.path(), &store) {
-            eprintln!("SKIPPED: mounting: {error}");
-            return;
-        }
+        };
         let refused = take_away(dir.path(), true);
         let is_kept = dir.path().join("config.toml").exists();
-        unmount(&store, UnmountFlags::DETACH).expect("it is ours");
+        unmount(dir.path().join("store"), UnmountFlags::DETACH).expect("it is ours");
         assert!(matches!(refused, Err(LeavingError::NotOurs { path }) if path.ends_with("store")));
         assert!(is_kept && outside.path().join("precious").exists());
     }

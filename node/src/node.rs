@@ -295,13 +295,8 @@ async fn enter_mesh(
     mesh.mode = Mode::Paused;
     mesh.incarnation = incarnation(home)?;
     mesh.revocations.clone_from(&membership.revocations);
-    for cert in &membership.certs {
-        let node = cert
-            .open(membership.roster.mesh())
-            .map(|cert| cert.node.to_string());
-        let addresses = node
-            .ok()
-            .and_then(|node| home.load("addresses", &node).ok().flatten());
+    for (node, cert) in &membership.certs {
+        let addresses = home.load("addresses", &node.to_string()).ok().flatten();
         mesh.contacts.push(Contact {
             cert: cert.clone(),
             addresses: addresses.unwrap_or_default(),
@@ -323,7 +318,7 @@ fn incarnation(home: &Home) -> Result<u32, NodeError> {
 }
 
 /// What readers see until the driver has published for the first time.
-fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
+pub(crate) fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
     Snapshot {
         mesh: membership.roster.mesh(),
         node: shared.home.key.node(),

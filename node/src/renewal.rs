@@ -38,10 +38,20 @@ fn life(cert: &NodeCert, now: Stamp) -> (u64, u64) {
     (now.as_ms().saturating_sub(from), to.saturating_sub(from))
 }
 
-/// Whether half of a certificate's life is over.
+/// Whether half of a certificate's life is over, or it is one from the future.
 pub(crate) fn is_due(cert: &NodeCert, now: Stamp) -> bool {
     let (over, all) = life(cert, now);
-    over >= all / 2
+    is_early(cert, now) || over >= all / 2
+}
+
+/// Whether a certificate is from the future: made while its signer's clock was ahead.
+fn is_early(cert: &NodeCert, now: Stamp) -> bool {
+    now < cert.not_before
+}
+
+/// Whether one that is valid now and until `expires` is worth more than the one that is held.
+pub(crate) fn outlives(expires: Stamp, held: &NodeCert, now: Stamp) -> bool {
+    is_early(held, now) || expires > held.expires
 }
 
 /// Whether a certificate is too new to be replaced by another.

@@ -45,6 +45,12 @@ pub enum Refused {
         /// Who signed.
         signer: NodeId,
     },
+    /// The signer has shown no certificate here.
+    #[error("believe a record signed by {signer}: it is no member that is known here")]
+    Stranger {
+        /// Who signed.
+        signer: NodeId,
+    },
     /// It is not valid yet, or no more, or for too long.
     #[error("believe a record about {node}: {reason}")]
     Expired {
@@ -331,7 +337,8 @@ impl Roster {
     pub fn admit(&mut self, cert: &Signed<NodeCert>, now: Stamp) -> Result<NodeCert, Refused> {
         let cert = self.check(cert, now)?;
         let known = self.certs.get(&cert.node);
-        if known.is_none_or(|known| known.expires <= cert.expires) {
+        // One from the future was made by a clock that was wrong: it gives way to one of today.
+        if known.is_none_or(|known| known.expires <= cert.expires || now < known.not_before) {
             self.certs.insert(cert.node, cert.clone());
         }
         Ok(cert)

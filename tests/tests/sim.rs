@@ -5,15 +5,7 @@
     reason = "a helper that cannot go on fails the test"
 )]
 
-use std::{
-    collections::BTreeMap,
-    env,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use caravan_protocol::{
     claim::Verdict,
@@ -24,32 +16,16 @@ use caravan_tests::{
     sim::{self, Fate, Note, Plan, Report, What, World},
 };
 
+#[path = "../sim/tests/kit/seeds.rs"]
+mod seeds;
+
 /// Seeds that an ordinary run of the tests tries.
 const SEEDS: u64 = 300;
-
-fn number(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-    )
-}
 
 /// Every eighth mesh is a large one.
 fn plan(seed: u64) -> Plan {
     let machines = if seed % 8 == 7 { 50 } else { 1 + seed % 8 };
     Plan::stormy(seed, usize::try_from(machines).unwrap())
-}
-
-/// Says which seed it was when an assertion inside the engine fails.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", replay(self.0));
-        }
-    }
 }
 
 /// Tells what happens in a replayed run.
@@ -171,50 +147,21 @@ const CORNERS: [&str; 30] = [
 ];
 
 fn run(seed: u64, counts: &Mutex<BTreeMap<&'static str, u64>>) -> Result<Report, String> {
-    let _seed = Seed(seed);
     let mut watchers = invariants::all();
     watchers.push(Box::new(Counted(counts)));
-    if number("CARAVAN_SEED").is_some() {
+    if seeds::number("CARAVAN_SEED").is_some() {
         watchers.insert(0, Box::new(Told));
     }
     sim::watch(plan(seed), watchers).map_err(|broken| {
         let (name, what, at_ms) = (broken.invariant, broken.what, broken.at_ms);
-        format!("{name} is broken at {at_ms} ms: {what}\n{}", replay(seed))
+        format!("{name} is broken at {at_ms} ms: {what}")
     })
 }
 
 #[test]
 fn every_promise_holds_under_faults_and_the_mesh_heals() {
-    let (first, count) = match number("CARAVAN_SEED") {
-        Some(seed) => (seed, 1),
-        None => (0, number("CARAVAN_SEEDS").unwrap_or(SEEDS)),
-    };
-    let next = AtomicU64::new(first);
-    let failures = Mutex::new(Vec::new());
     let counts = Mutex::new(BTreeMap::new());
-    let done = AtomicU64::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count || !failures.lock().unwrap().is_empty() {
-                        return;
-                    }
-                    match run(seed, &counts) {
-                        Ok(report) => done.fetch_add(report.done as u64, Ordering::Relaxed),
-                        Err(failure) => {
-                            failures.lock().unwrap().push(failure);
-                            return;
-                        }
-                    };
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let count = seeds::sweep(SEEDS, replay, |seed| run(seed, &counts).map(drop));
     if count >= 100 {
         let counts = counts.into_inner().unwrap();
         let unseen: Vec<_> = CORNERS

@@ -11,12 +11,25 @@ use crate::error::CliError;
 
 /// First line of every unit of ours.
 const MARK: &str = "# Written by `caravan`; `caravan node leave` removes it.";
+/// How the line begins that tells the node's directory.
+const ABOUT: &str = "# The node of ";
 /// What the node itself uses beside its jobs.
 const OWN_MEMORY: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 /// Where root's node is if nothing else is said: the one whose unit has the plain name.
 const SYSTEM_DATA: &str = "/var/lib/caravan";
 const USER_DATA: &str = ".local/share/caravan";
+
+/// Whose a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// This node's, as it was written.
+    Ours,
+    /// Perhaps this node's, but it does not say so any more.
+    Edited,
+    /// Of another node, or of another program.
+    Another,
+}
 
 /// What a unit is made of.
 #[derive(Debug, Clone)]
@@ -89,13 +102,25 @@ impl Unit {
         }
     }
 
-    /// Whether a unit's text is of this node.
-    pub(crate) fn is_ours(&self, text: &str) -> bool {
-        text.starts_with(MARK) && text.lines().any(|line| line == self.about())
+    /// Whose a unit of this node's name is, by its text.
+    pub(crate) fn whose(&self, text: &str) -> Whose {
+        let mut about = text.lines().filter(|line| line.starts_with(ABOUT));
+        if about.any(|line| line == self.about()) {
+            return match text.starts_with(MARK) {
+                true => Whose::Ours,
+                false => Whose::Edited,
+            };
+        }
+        let is_of_another = text.lines().any(|line| line.starts_with(ABOUT));
+        let runs = |line: &str| line.starts_with("ExecStart") && line.contains("node run");
+        if !is_of_another && (text.contains(MARK) || text.lines().any(runs)) {
+            return Whose::Edited;
+        }
+        Whose::Another
     }
 
     fn about(&self) -> String {
-        format!("# The node of {}", self.data.display())
+        format!("{ABOUT}{}", self.data.display())
     }
 
     /// How to start the node by hand.
@@ -118,7 +143,7 @@ impl Unit {
 
     /// The text.
     pub(crate) fn text(&self) -> Result<String, CliError> {
-        let program = quoted(&self.program)?;
+        let program = program(&self.program)?;
         let data = quoted(&self.data)?;
         let mut text = format!(
             "{MARK}\n{}\n\n[Unit]\nDescription=Caravan build node\n\
@@ -177,6 +202,20 @@ CapabilityBoundingSet=~CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_WAKE_ALARM CAP_BLOCK_S
 CapabilityBoundingSet=~CAP_SYS_TTY_CONFIG CAP_LINUX_IMMUTABLE CAP_AUDIT_CONTROL CAP_AUDIT_READ
 ";
 
+/// The program as systemd reads it. It puts variables into all words but this one, in which nothing
+/// makes a plain `$` of a `$`.
+fn program(path: &Path) -> Result<String, CliError> {
+    let text = quoted(path)?;
+    if !text.contains('$') {
+        return Ok(text);
+    }
+    Err(CliError::user(format!(
+        "write a unit for the program {}: systemd cannot start one with `$` in its path",
+        path.display()
+    ))
+    .hint("move the program, /usr/local/bin is a good place, and run it from there"))
+}
+
 /// A path as systemd reads it.
 fn quoted(path: &Path) -> Result<String, CliError> {
     let text = path
@@ -234,11 +273,26 @@ mod tests {
         let (one, other) = (unit("/srv/a b"), unit("/srv/a-b"));
         assert_eq!(one.name(), other.name());
         let text = one.text().expect("a plain path");
-        assert!(
-            one.is_ours(&text) && !other.is_ours(&text),
-            "taken for another's"
-        );
-        assert!(!one.is_ours("[Unit]\n"));
+        assert_eq!(one.whose(&text), Whose::Ours);
+        assert_eq!(other.whose(&text), Whose::Another);
+        assert_eq!(one.whose("[Unit]\nExecStart=/bin/true\n"), Whose::Another);
+    }
+
+    #[test]
+    fn a_unit_that_somebody_has_edited_is_not_taken_for_another_s() {
+        let unit = unit("/srv/a");
+        let text = unit.text().expect("a plain path");
+        let without = |part: &str| {
+            let kept = text.lines().filter(|line| !line.starts_with(part));
+            kept.collect::<Vec<_>>().join("\n")
+        };
+        let bare = without("#");
+        assert!(bare.contains("ExecStart="));
+        for edited in [without(MARK), without(ABOUT), bare, format!("\n{text}")] {
+            assert_eq!(unit.whose(&edited), Whose::Edited, "{edited}");
+        }
+        let lent = text.replace("CPUQuota=300%", "CPUQuota=100%");
+        assert_eq!(unit.whose(&lent), Whose::Ours);
     }
 
     #[test]
@@ -271,6 +325,10 @@ mod tests {
             "{text}"
         );
         assert!(unit("/srv/a\nExecStartPre=/bin/false").text().is_err());
+        let mut strange = unit("/srv/a");
+        strange.program = "/opt/$x/caravan".into();
+        let refused = strange.text().expect_err("systemd would look for another");
+        assert!(format!("{refused:?}").contains("/opt/$x/caravan"));
         assert_eq!(shell("/srv/it's"), "'/srv/it'\\''s'");
         assert_eq!(shell("/var/lib/caravan"), "/var/lib/caravan");
     }

@@ -3,7 +3,7 @@
 //! driver is too slow for pile up to a bound, then messages among them are dropped and counted.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    learned::Moved,
     peer::{Peer, Standing},
     rates::Rates,
     relays::Relays,
@@ -31,6 +32,7 @@ use self::{
     words::Words,
 };
 use crate::{
+    backlog::Backlog,
     behaviour::{Behaviour, BehaviourEvent},
     book::Book,
     bulk::{BlobSource, serve::Slots},
@@ -38,7 +40,7 @@ use crate::{
     counters::Tally,
     event::{Contact, Event},
     handle::{AskError, Command, Status},
-    limits::{BACKLOG_MAX, HEARD_MAX},
+    limits::HEARD_MAX,
     links::Heard,
     members::{Member, Members},
     membership::Membership,
@@ -53,6 +55,7 @@ mod control;
 mod dials;
 mod gossip;
 mod greet;
+mod learned;
 mod member;
 mod peer;
 mod peers;
@@ -61,6 +64,9 @@ mod relays;
 mod tick;
 mod waiting;
 mod words;
+
+#[cfg(test)]
+mod tests;
 
 /// How often the actor looks at what only time changes.
 const TICK: Duration = Duration::from_millis(250);
@@ -151,6 +157,9 @@ pub(crate) struct Actor {
     membership: Membership,
     /// Who is out, as the council said it.
     revoked: Vec<Signed<Revocation>>,
+    /// Up to which incarnation the driver was told to keep them for the next start.
+    reserved: u32,
+    moved: Moved,
     book: Book,
     swarm: Swarm<Behaviour>,
     streams: streams::Control,
@@ -173,7 +182,7 @@ pub(crate) struct Actor {
     questions: usize,
     replies: FuturesUnordered<BoxFuture<'static, Done>>,
     slots: Slots,
-    backlog: VecDeque<Event>,
+    backlog: Backlog,
     status: watch::Sender<Status>,
     members: watch::Sender<Arc<Members>>,
     /// Whether what readers see of the members is behind, and the gate's list of them.
@@ -204,6 +213,8 @@ impl Actor {
             operator: setup.operator,
             membership: setup.membership,
             revoked: Vec::new(),
+            reserved: 0,
+            moved: Moved::default(),
             book: setup.book,
             swarm: setup.swarm,
             streams: setup.streams,
@@ -226,7 +237,7 @@ impl Actor {
             questions: 0,
             replies: FuturesUnordered::new(),
             slots: Slots::default(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             status: setup.status,
             members: setup.members,
             members_behind: true,
@@ -249,6 +260,8 @@ impl Actor {
         listening: &[Multiaddr],
         early: Vec<Happened>,
     ) {
+        let made = self.membership.engine().standing().incarnation;
+        self.keep_ahead(made.number());
         let own = self.cert.clone();
         self.certify(&own);
         for revocation in revocations {
@@ -281,7 +294,7 @@ impl Actor {
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 permit = events.reserve(), if !self.backlog.is_empty() => {
-                    let (Ok(permit), Some(event)) = (permit, self.backlog.pop_front()) else { break };
+                    let (Ok(permit), Some(event)) = (permit, self.backlog.take()) else { break };
                     permit.send(event);
                 }
                 () = events.closed() => break,
@@ -398,16 +411,16 @@ impl Actor {
 
     /// Queues an event for the driver.
     fn emit(&mut self, event: Event) {
-        if self.backlog.len() >= BACKLOG_MAX && event.is_droppable() {
+        if self.backlog.is_full() && event.is_droppable() {
             self.tally.dropped_backlog.add(1);
             return;
         }
-        self.backlog.push_back(event);
+        self.backlog.put(event);
     }
 
     /// Whether the driver is too slow for another message.
     fn is_swamped(&self) -> bool {
-        self.backlog.len() >= BACKLOG_MAX
+        self.backlog.is_full()
     }
 
     fn listens(&mut self, address: &Multiaddr) {

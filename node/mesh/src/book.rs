@@ -40,6 +40,17 @@ impl Retry {
     }
 }
 
+/// What is new about a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// Nothing.
+    None,
+    /// It is at addresses where it was not before.
+    Moved,
+    /// The member itself, its certificate, or where it is at all.
+    Found,
+}
+
 #[derive(Debug)]
 struct Entry {
     cert: Signed<NodeCert>,
@@ -52,6 +63,15 @@ struct Entry {
 }
 
 impl Entry {
+    /// What one more address is.
+    const fn more(&self) -> News {
+        if self.addresses.is_empty() {
+            News::Found
+        } else {
+            News::Moved
+        }
+    }
+
     fn contact(&self) -> Contact {
         Contact {
             cert: self.cert.clone(),
@@ -86,11 +106,11 @@ impl Book {
         }
     }
 
-    /// Enters a member's checked certificate. Whether it was new, and whether there is room.
-    fn certified(&mut self, node: NodeId, cert: &Signed<NodeCert>, now: Instant) -> Option<bool> {
+    /// Enters a member's checked certificate. What is new, if there is room.
+    fn certified(&mut self, node: NodeId, cert: &Signed<NodeCert>, now: Instant) -> Option<News> {
         let room = self.entries.len() < BOOK_MAX;
         match self.entries.get_mut(&node) {
-            Some(entry) if entry.cert == *cert => return Some(false),
+            Some(entry) if entry.cert == *cert => return Some(News::None),
             Some(entry) => {
                 self.checked.remove(&entry.cert.id());
                 entry.cert = cert.clone();
@@ -114,7 +134,7 @@ impl Book {
             }
         }
         self.checked.insert(cert.id(), node);
-        Some(true)
+        Some(News::Found)
     }
 
     /// Whom a certificate is about, if it is in the book already and so was checked.
@@ -123,20 +143,21 @@ impl Book {
         (self.cert(*node) == Some(cert)).then_some(*node)
     }
 
-    /// Enters a member and addresses that it told of itself. Whether anything was new.
+    /// Enters a member and addresses that it told of itself. What is new.
     pub(crate) fn enter(
         &mut self,
         node: NodeId,
         cert: &Signed<NodeCert>,
         addresses: Vec<Multiaddr>,
         now: Instant,
-    ) -> bool {
-        let Some(mut new) = self.certified(node, cert, now) else {
-            return false;
+    ) -> News {
+        let Some(mut news) = self.certified(node, cert, now) else {
+            return News::None;
         };
         let Some(entry) = self.entries.get_mut(&node) else {
-            return false;
+            return News::None;
         };
+        let more = entry.more();
         for address in addresses.into_iter().rev() {
             let (address, _) = split_peer(address);
             match entry.addresses.iter().position(|known| *known == address) {
@@ -145,38 +166,39 @@ impl Book {
                     entry.addresses.insert(0, address);
                 }
                 None => {
-                    new = true;
+                    news = news.max(more);
                     entry.addresses.insert(0, address);
                 }
             }
         }
         entry.addresses.truncate(ADDRESSES_MAX);
-        new
+        news
     }
 
     /// Enters a member and addresses that somebody else tells of it. They never push out what it
-    /// told itself. Whether anything was new.
+    /// told itself. What is new.
     pub(crate) fn hear(
         &mut self,
         node: NodeId,
         cert: &Signed<NodeCert>,
         addresses: Vec<Multiaddr>,
         now: Instant,
-    ) -> bool {
-        let Some(mut new) = self.certified(node, cert, now) else {
-            return false;
+    ) -> News {
+        let Some(mut news) = self.certified(node, cert, now) else {
+            return News::None;
         };
         let Some(entry) = self.entries.get_mut(&node) else {
-            return false;
+            return News::None;
         };
+        let more = entry.more();
         for address in addresses {
             let (address, _) = split_peer(address);
             if entry.addresses.len() < ADDRESSES_MAX && !entry.addresses.contains(&address) {
                 entry.addresses.push(address);
-                new = true;
+                news = news.max(more);
             }
         }
-        new
+        news
     }
 
     pub(crate) fn strike(&mut self, node: NodeId) {

@@ -40,8 +40,14 @@ impl Bucket {
 
     /// Takes one token.
     pub(crate) fn take(&mut self, now: Instant) -> Verdict {
-        if self.available(now) > 0 {
-            self.milli -= MILLI;
+        self.take_many(1, now)
+    }
+
+    /// Takes several tokens, or none.
+    pub(crate) fn take_many(&mut self, count: u32, now: Instant) -> Verdict {
+        self.available(now);
+        if let Some(left) = self.milli.checked_sub(u64::from(count) * MILLI) {
+            self.milli = left;
             return Verdict::Pass;
         }
         self.over = self.over.saturating_add(1);
@@ -107,5 +113,15 @@ mod tests {
         let much_later = later + Duration::from_secs(3600);
         assert_eq!(bucket.available(much_later), 200);
         assert_eq!(bucket.take(much_later), Verdict::Pass);
+    }
+
+    #[test]
+    fn several_tokens_are_taken_or_none() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(50, 200, 10, now);
+        assert_eq!(bucket.take_many(150, now), Verdict::Pass);
+        assert_eq!(bucket.take_many(51, now), Verdict::Drop);
+        assert_eq!(bucket.take_many(50, now), Verdict::Pass);
+        assert_eq!(bucket.take(now), Verdict::Drop);
     }
 }

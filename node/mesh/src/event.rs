@@ -51,7 +51,10 @@ pub enum Refusal {
     Other(String),
 }
 
-/// What happened. Events about one peer come in order.
+/// What happened. Events about one peer come in order, but for a driver that is slow: then
+/// [`Event::Revoked`], like all that is about this node's own membership and strangers that ask for
+/// theirs, goes before what waits, and each change of a member that waits is told once, however
+/// often it came, the last of them last.
 pub enum Event {
     /// A member is connected and both sides have checked each other.
     Up {
@@ -102,7 +105,8 @@ pub enum Event {
         /// Takes the decision; dropping it refuses.
         reply: oneshot::Sender<Result<Welcome, Refusal>>,
     },
-    /// Members or addresses not known before, all checked; worth keeping for the next start.
+    /// Members or addresses not known before, all checked; worth keeping for the next start. New
+    /// addresses of known members are told together, and not more often than every few seconds.
     Learned {
         /// What is new.
         contacts: Vec<Contact>,
@@ -159,6 +163,7 @@ pub enum Event {
         cert: Signed<NodeCert>,
     },
     /// A number to keep for the next start: see [`Config::incarnation`](crate::Config::incarnation).
+    /// It is told well before this node says anything under it.
     Incarnation(u32),
     /// Two machines run with the key of one node, which may be this one: a data directory was
     /// copied. One of them has to stop, and to join anew with an empty directory.
@@ -193,6 +198,19 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether the event goes before others that wait: it is not about what they are about, or
+    /// makes them void.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        matches!(
+            self,
+            Self::AdmitAsked { .. }
+                | Self::Revoked { .. }
+                | Self::Evicted
+                | Self::Renewed { .. }
+                | Self::Incarnation(_)
+        )
+    }
+
     /// Whether the event may be dropped when the driver does not keep up.
     pub(crate) const fn is_droppable(&self) -> bool {
         !matches!(

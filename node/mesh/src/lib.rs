@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod actor;
+mod backlog;
 mod behaviour;
 mod book;
 mod bucket;

@@ -61,6 +61,8 @@ pub(crate) const PASSED_ON_PER_S: u32 = 200;
 /// Digests that one member may pass on at once.
 pub(crate) const PASSED_ON_BURST: u32 = 1000;
 
+/// Records that one token of a peer's purse pays for. What is over it is found by comparison later.
+pub(crate) const RECORDS_PER_TOKEN: usize = 16;
 /// Frames between engines that wait for one peer; more are dropped, and the engine sends again.
 pub(crate) const LINK_FRAMES_MAX: usize = 64;
 /// Frames of all peers that wait for the actor.
@@ -130,6 +132,11 @@ pub(crate) const BACKLOG_MAX: usize = 4096;
 /// Topics that one peer may subscribe to.
 pub(crate) const TOPICS_MAX: usize = 64;
 
+/// Least time between two words about members that have moved.
+pub(crate) const MOVED_PAUSE: Duration = Duration::from_secs(5);
+/// Incarnations of this node that are kept ahead for its next start. When half of them are used, as
+/// many again are: it makes hardly more than one a second.
+pub(crate) const INCARNATIONS_AHEAD: u32 = 64;
 /// Members whose addresses are remembered.
 pub(crate) const BOOK_MAX: usize = 4096;
 /// Addresses to begin with.

@@ -18,18 +18,21 @@ pub(crate) enum Speech {
     Greeting,
     /// Messages and questions.
     Control,
-    /// Frames between membership engines.
+    /// Frames between membership engines, but for those of records.
     Member,
+    /// Records of members, by their number.
+    Records,
     /// Digests, by their author.
     Gossip,
     /// Requests for blobs.
     Bulk,
 }
 
-const ALL: [Speech; 5] = [
+const ALL: [Speech; 6] = [
     Speech::Greeting,
     Speech::Control,
     Speech::Member,
+    Speech::Records,
     Speech::Gossip,
     Speech::Bulk,
 ];
@@ -50,9 +53,11 @@ impl Purse {
         Self(ALL.map(|speech| {
             let (rate, burst) = match speech {
                 Speech::Greeting => (GREETINGS_PER_S, GREETINGS_BURST),
-                Speech::Control | Speech::Member | Speech::Gossip | Speech::Bulk => {
-                    (MESSAGES_PER_S, MESSAGES_BURST)
-                }
+                Speech::Control
+                | Speech::Member
+                | Speech::Records
+                | Speech::Gossip
+                | Speech::Bulk => (MESSAGES_PER_S, MESSAGES_BURST),
             };
             Bucket::new(rate * factor, burst * factor, MESSAGES_OVER_MAX, now)
         }))
@@ -60,7 +65,12 @@ impl Purse {
 
     /// Pays for one message.
     pub(crate) fn take(&mut self, speech: Speech, now: Instant) -> Verdict {
-        self.0[speech as usize].take(now)
+        self.take_many(speech, 1, now)
+    }
+
+    /// Pays for a message that costs as much as several, or not at all.
+    pub(crate) fn take_many(&mut self, speech: Speech, count: u32, now: Instant) -> Verdict {
+        self.0[speech as usize].take_many(count, now)
     }
 
     /// Whether nothing was paid of late: such a purse need not be remembered.

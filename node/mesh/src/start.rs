@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     counters::Tally,
     event::Event,
-    handle::{Handle, Readers, Status},
+    handle::{Command, Handle, Readers, Status},
     limits::{COMMANDS_MAX, EVENTS_MAX},
     members::Members,
     membership::Membership,
@@ -100,6 +100,24 @@ impl Mesh {
     /// Starts the network. It runs until [`Handle::shutdown`] or until the events' receiver is
     /// dropped. When this returns, all of `config.listen` is listened on.
     pub async fn start(config: Config) -> Result<(Handle, mpsc::Receiver<Event>), MeshError> {
+        let made = Made::of(config).await?;
+        made.tasks.spawn(made.actor.run(made.commands));
+        made.tasks.close();
+        Ok((made.handle, made.events))
+    }
+}
+
+/// A node's network that listens, and is not run yet.
+pub(crate) struct Made {
+    pub(crate) actor: Actor,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) handle: Handle,
+    pub(crate) events: mpsc::Receiver<Event>,
+    tasks: TaskTracker,
+}
+
+impl Made {
+    pub(crate) async fn of(config: Config) -> Result<Self, MeshError> {
         let mut roster = config.roster.clone();
         let own = own_cert(&config, &mut roster)?;
         let me = own.node;
@@ -151,8 +169,6 @@ impl Mesh {
             tasks: tasks.clone(),
         });
         actor.begin(&config.contacts, config.revocations, &listening, early);
-        tasks.spawn(actor.run(command_queue));
-        tasks.close();
         let readers = Readers {
             status: status_reader,
             members: members_reader,
@@ -162,8 +178,13 @@ impl Mesh {
             idle: config.timing.bulk_idle,
             cancel,
         };
-        let handle = Handle::new(commands, readers, streams, terms, tasks);
-        Ok((handle, event_queue))
+        Ok(Self {
+            actor,
+            commands: command_queue,
+            handle: Handle::new(commands, readers, streams, terms, tasks.clone()),
+            events: event_queue,
+            tasks,
+        })
     }
 }
 
@@ -184,8 +205,13 @@ fn own_cert(config: &Config, roster: &mut Roster) -> Result<NodeCert, MeshError>
 
 /// The membership engine, which knows nobody yet.
 fn membership(config: &Config, me: NodeId, roster: Roster) -> Membership {
-    // By the clock a number is higher than all of earlier starts, even of those whose last was not
-    // kept: each change of what a node says takes more than a second, over time.
+    // Nothing was ever said above what was kept, whatever the clock says and however the node ended:
+    // numbers are told to the driver well ahead of their use. Only the first ones of a start may be
+    // used before they are kept, if the driver is not there yet when others already are. For a node
+    // killed just then, and for a directory restored from an older copy, the clock stands in: over
+    // time a node says something new less than once a second. Where that fails too, for the clock
+    // was set back or the second is the same, others' memory of this node looks to it like a twin's
+    // word: it complains of one, and goes on above that number.
     let by_clock = u32::try_from(actor::stamp().as_ms() / 1000).unwrap_or(u32::MAX);
     let setup = EngineSetup {
         mesh: roster.mesh(),

@@ -5,7 +5,7 @@ mod admission;
 mod bulk;
 mod control;
 mod gossip;
-mod kit;
+pub(crate) mod kit;
 mod life;
 mod member;
 mod nat;

@@ -24,6 +24,9 @@ const PLATFORMS_MAX: usize = 16;
 /// Longest words of a refusal that are shown.
 const WORDS_MAX: usize = 200;
 
+/// What is told of a renewal that made nothing longer.
+const NO_LONGER: &str = "the founding node gives none that lasts longer";
+
 /// Who waits to hear of a renewal that was asked for by hand.
 pub(crate) type Asker = oneshot::Sender<Result<Stamp, String>>;
 
@@ -78,12 +81,18 @@ impl Driver {
         }
     }
 
-    /// The founding node's certificate begins anew.
+    /// The founding node's certificate begins anew, if that makes it longer.
     fn certify_itself(&mut self) -> Result<Stamp, String> {
         let (home, config) = (&self.shared.home, &self.shared.config);
-        let roster = &self.membership.roster;
+        let (roster, now) = (&self.membership.roster, clock::stamp());
+        let (_, expires) = renewal::dates(now, config.cert_life);
+        if let Some(held) = self.own_cert()
+            && !renewal::outlives(expires, &held, now)
+        {
+            return Ok(held.expires);
+        }
         let signed = home
-            .renew(roster, (&config.operator, config.cert_life), clock::stamp())
+            .renew(roster, (&config.operator, config.cert_life), now)
             .map_err(|error| chain(&error))?;
         self.take_cert(&signed)
     }
@@ -99,8 +108,10 @@ impl Driver {
         if cert.node != me {
             return Err(format!("use a certificate: it is about {}", cert.node));
         }
-        if held.is_some_and(|held| held.expires >= cert.expires) {
-            return Ok(cert.expires);
+        if let Some(held) = held
+            && !renewal::outlives(cert.expires, &held, now)
+        {
+            return Ok(held.expires);
         }
         let home = &self.shared.home;
         home.keep_cert(&cert, signed)
@@ -146,14 +157,20 @@ impl Driver {
     ) {
         let taken = found.and_then(|signed| self.take_cert(&signed));
         let (now, time) = (clock::stamp(), clock::now());
-        match (&taken, self.own_cert()) {
-            (Err(why), Some(cert)) => {
+        // One that leaves the next as due as before is no reason to ask again at once.
+        let why = match &taken {
+            Err(why) => why.as_str(),
+            Ok(_) => NO_LONGER,
+        };
+        let due = self.own_cert();
+        match due.filter(|cert| taken.is_err() || renewal::is_due(cert, now)) {
+            Some(cert) => {
                 tracing::debug!(%why, "the certificate was not renewed; it is tried again");
                 let salt = self.shared.home.key.node().as_bytes()[0];
                 let renewal = &mut self.stance.renewal;
-                renewal.failed(why.clone(), &cert, (now, time), salt);
+                renewal.failed(why.to_owned(), &cert, (now, time), salt);
             }
-            _ => self.stance.renewal.done(),
+            None => self.stance.renewal.done(),
         }
         self.changed = true;
         if let Some(asker) = asker {
@@ -174,17 +191,16 @@ impl Driver {
         let mesh = self.membership.roster.mesh();
         let held = self.membership.roster.member(node, now);
         let held = held.cloned().ok_or("it is no member any more")?;
-        // What is fresh is handed out again: its answer was lost, or somebody asks without end.
-        if renewal::is_fresh(&held, now)
-            && let Some(signed) = self
-                .membership
-                .certs
-                .iter()
-                .find(|signed| signed.open(mesh).is_ok_and(|cert| cert == held))
+        let (not_before, expires) = renewal::dates(now, self.shared.config.cert_life);
+        // What is fresh is handed out again: its answer was lost, or somebody asks without end. So is
+        // what a new one would not outlive.
+        let is_enough = renewal::is_fresh(&held, now) || !renewal::outlives(expires, &held, now);
+        if is_enough
+            && let Some(signed) = self.membership.certs.get(&node)
+            && signed.open(mesh).is_ok_and(|cert| cert == held)
         {
             return Ok(signed.clone());
         }
-        let (not_before, expires) = renewal::dates(now, self.shared.config.cert_life);
         let cert = NodeCert {
             platforms: match platforms.is_empty() {
                 true => held.platforms.clone(),
@@ -201,9 +217,7 @@ impl Driver {
         Arc::make_mut(&mut self.membership.roster)
             .admit(&signed, now)
             .map_err(|refused| refused.to_string())?;
-        let certs = &mut self.membership.certs;
-        certs.retain(|known| known.open(mesh).is_ok_and(|known| known.node != node));
-        certs.push(signed.clone());
+        self.membership.certs.insert(node, signed.clone());
         if let Some(mesh) = &self.shared.mesh
             && let Err(error) = mesh.renew(signed.clone())
         {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use caravan_protocol::{
@@ -11,6 +12,7 @@ use caravan_protocol::{
     identity::{Signed, cordon::Cordon, revocation::Revocation},
     ids::NodeId,
     limits,
+    time::Stamp,
 };
 
 use super::{
@@ -118,9 +120,7 @@ impl Driver {
         Arc::make_mut(&mut self.membership.roster)
             .revoked_by(signed)
             .map_err(|refused| refused.to_string())?;
-        let mesh = self.membership.roster.mesh();
-        let certs = &mut self.membership.certs;
-        certs.retain(|cert| cert.open(mesh).is_ok_and(|cert| cert.node != node));
+        self.membership.certs.remove(&node);
         self.on_gone(node);
         self.peers.remove(&node);
         tracing::info!(node = %node.fmt_short(), "a member was revoked");
@@ -139,7 +139,6 @@ impl Driver {
 
     /// Cordons a member, or takes that back.
     pub(crate) fn cordon(&mut self, node: NodeId, on: bool, why: &str) -> Result<(), String> {
-        let now = clock::stamp();
         let home = &self.shared.home;
         if !self.is_founder() {
             let text = "cordon it on the founding node: only its key speaks for the council; on the \
@@ -152,12 +151,17 @@ impl Driver {
         if self.membership.roster.vouches(node).is_none() {
             return Err(format!("cordon {node}: there is no such member"));
         }
+        // The latest counts, also where this machine's clock has gone back since the last.
+        let last = self.stance.cordons.said.get(&node).map(|(said, _)| said.at);
+        let at = last.map_or(Stamp::default(), |last| {
+            last.after(Duration::from_millis(1))
+        });
         let cordon = Cordon {
             mesh: self.membership.roster.mesh(),
             node,
             on,
             why: Cordon::plain(why),
-            at: now,
+            at: at.max(clock::stamp()),
         };
         let signed = Signed::sign(&home.key, &cordon).map_err(|error| error.to_string())?;
         home.save(CORDON, &node.to_string(), &signed)
@@ -201,12 +205,7 @@ impl Driver {
     }
 
     /// A member was told, or could not be; then the next look tries again.
-    pub(crate) fn on_cordoned(
-        &mut self,
-        node: NodeId,
-        at: caravan_protocol::time::Stamp,
-        heard: bool,
-    ) {
+    pub(crate) fn on_cordoned(&mut self, node: NodeId, at: Stamp, heard: bool) {
         let cordons = &mut self.stance.cordons;
         // Another word may have been said meanwhile.
         if cordons
@@ -233,11 +232,11 @@ impl Driver {
         if cordon.node != me {
             return refuse(format!("it is about {}", cordon.node));
         }
-        // One that was overtaken on its way.
+        // One that was overtaken on its way, or is said once more.
         let held = home.load::<Signed<Cordon>>(CORDON, &me.to_string());
         let held = held.ok().flatten();
         let held = held.and_then(|held| self.membership.roster.cordoned_by(&held).ok());
-        if held.is_some_and(|held| held.at > cordon.at) {
+        if held.is_some_and(|held| held.at >= cordon.at) {
             return Answer::Taken;
         }
         if let Err(error) = home.save(CORDON, &me.to_string(), signed) {

@@ -69,10 +69,7 @@ impl Driver {
             .admit(&signed, now)
             .map_err(|refused| Refusal::Other(refused.to_string()))?;
         tracing::info!(node = %node.fmt_short(), operator = %cert.operator, tier = %cert.tier, "admitted a node");
-        self.membership
-            .certs
-            .retain(|known| known.open(cert.mesh).is_ok_and(|known| known.node != node));
-        self.membership.certs.push(signed);
+        self.membership.certs.insert(node, signed);
         self.renew_roster();
         self.changed = true;
         self.welcome(node).ok_or(Refusal::Used)
@@ -80,9 +77,8 @@ impl Driver {
 
     /// The certificates that an admitted node gets: its own and the others'.
     fn welcome(&self, node: NodeId) -> Option<Welcome> {
-        let mesh = self.membership.roster.mesh();
-        let of = |cert: &&Signed<NodeCert>| cert.open(mesh).is_ok_and(|cert| cert.node == node);
-        let cert = self.membership.certs.iter().find(of)?.clone();
+        let certs = &self.membership.certs;
+        let cert = certs.get(&node)?.clone();
         let own = Contact {
             cert: self.membership.cert.clone(),
             addresses: self
@@ -92,8 +88,8 @@ impl Driver {
                 .map(caravan_mesh::Handle::listen_addresses)
                 .unwrap_or_default(),
         };
-        let others = self.membership.certs.iter().filter(|cert| !of(cert));
-        let others = others.map(|cert| Contact {
+        let others = certs.iter().filter(|(other, _)| **other != node);
+        let others = others.map(|(_, cert)| Contact {
             cert: cert.clone(),
             addresses: Vec::new(),
         });
@@ -126,6 +122,11 @@ impl Driver {
                 continue;
             };
             let home = &self.shared.home;
+            let node = admitted.node;
+            if node != home.key.node() && self.membership.roster.vouches(node) == Some(&admitted) {
+                let cert = contact.cert.clone();
+                self.membership.certs.insert(node, cert);
+            }
             let kept = home.keep_cert(&admitted, &contact.cert).and_then(|()| {
                 home.save("addresses", &admitted.node.to_string(), &contact.addresses)
             });
@@ -140,7 +141,7 @@ impl Driver {
         let Some(mesh) = &self.shared.mesh else {
             return;
         };
-        let contacts = self.membership.certs.iter().cloned();
+        let contacts = self.membership.certs.values().cloned();
         let contacts = contacts
             .map(|cert| Contact {
                 cert,

@@ -1,6 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
-use caravan_protocol::{ids::NodeId, limits};
+use caravan_protocol::{
+    ids::{MeshId, NodeId},
+    limits,
+};
 
 use super::*;
 
@@ -12,6 +15,31 @@ fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("writable");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("ours");
     dir
+}
+
+/// A donor's certificate of one life from `NOW` on.
+fn cert(mesh: MeshId, node: NodeId) -> NodeCert {
+    NodeCert {
+        mesh,
+        node,
+        operator: "bob".to_owned(),
+        tier: Tier::Donor,
+        platforms: Vec::new(),
+        not_before: NOW,
+        expires: NOW.after(LIFE),
+    }
+}
+
+/// A new node's directory, and the mesh of `founder` that it could join.
+fn newcomer(founder: &Key) -> (tempfile::TempDir, Home, Genesis) {
+    let genesis = Genesis {
+        founder: founder.node(),
+        created: NOW,
+        nonce: [2; 32],
+    };
+    let dir = directory();
+    let home = Home::open(dir.path()).expect("new");
+    (dir, home, genesis)
 }
 
 fn is_root() -> bool {
@@ -86,22 +114,8 @@ fn a_node_joins_one_mesh_with_a_certificate_of_its_founder() {
         return;
     }
     let founder = Key::from_secret(&[1; 32]);
-    let genesis = Genesis {
-        founder: founder.node(),
-        created: NOW,
-        nonce: [2; 32],
-    };
-    let dir = directory();
-    let home = Home::open(dir.path()).expect("new");
-    let cert = NodeCert {
-        mesh: genesis.mesh().expect("small"),
-        node: home.key.node(),
-        operator: "bob".to_owned(),
-        tier: Tier::Donor,
-        platforms: Vec::new(),
-        not_before: NOW,
-        expires: NOW.after(Duration::from_millis(limits::CERT_LIFE_MS)),
-    };
+    let (_dir, home, genesis) = newcomer(&founder);
+    let cert = cert(genesis.mesh().expect("small"), home.key.node());
     let forged = Signed::sign(&home.key, &cert).expect("small");
     assert!(
         home.join(&genesis, &[forged], NOW).is_err(),
@@ -147,15 +161,7 @@ fn founder_and_member() -> (tempfile::TempDir, Home, Key) {
     let home = Home::open(dir.path()).expect("new");
     let founded = home.membership("ann", LIFE, NOW).expect("founded");
     let member = Key::from_secret(&[9; 32]);
-    let cert = NodeCert {
-        mesh: founded.roster.mesh(),
-        node: member.node(),
-        operator: "bob".to_owned(),
-        tier: Tier::Donor,
-        platforms: Vec::new(),
-        not_before: NOW,
-        expires: NOW.after(LIFE),
-    };
+    let cert = cert(founded.roster.mesh(), member.node());
     let signed = Signed::sign(&home.key, &cert).expect("small");
     home.keep_cert(&cert, &signed).expect("kept");
     (dir, home, member)
@@ -226,22 +232,8 @@ fn what_an_older_version_struck_out_is_signed_by_the_founding_node() {
 /// A member's directory with a certificate that is valid from `NOW` on.
 fn member() -> (tempfile::TempDir, Home, Key, Genesis) {
     let founder = Key::from_secret(&[1; 32]);
-    let genesis = Genesis {
-        founder: founder.node(),
-        created: NOW,
-        nonce: [2; 32],
-    };
-    let dir = directory();
-    let home = Home::open(dir.path()).expect("new");
-    let cert = NodeCert {
-        mesh: genesis.mesh().expect("small"),
-        node: home.key.node(),
-        operator: "bob".to_owned(),
-        tier: Tier::Donor,
-        platforms: Vec::new(),
-        not_before: NOW,
-        expires: NOW.after(LIFE),
-    };
+    let (dir, home, genesis) = newcomer(&founder);
+    let cert = cert(genesis.mesh().expect("small"), home.key.node());
     let signed = Signed::sign(&founder, &cert).expect("small");
     home.join(&genesis, &[signed], NOW).expect("joined");
     (dir, home, founder, genesis)

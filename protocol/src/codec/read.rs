@@ -191,8 +191,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let left = self.length()?;
         visitor.visit_seq(List {
-            reader: self,
-            left,
+            elements: Fields { reader: self, left },
             count: 0,
             room: 0,
         })
@@ -218,8 +217,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CodecError> {
         let left = self.length()?;
         visitor.visit_map(Pairs {
-            reader: self,
-            left,
+            keys: Fields { reader: self, left },
             waste: LEAF,
         })
     }
@@ -308,39 +306,6 @@ impl<'de> VariantAccess<'de> for &mut Reader<'de> {
     }
 }
 
-/// A list whose length was read. Its taker is told no length: it makes room as elements arrive, as
-/// this account supposes, by doubling.
-struct List<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    left: usize,
-    count: usize,
-    room: usize,
-}
-
-impl<'de> SeqAccess<'de> for List<'_, 'de> {
-    type Error = CodecError;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, CodecError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        if self.count == self.room {
-            let each = size_of::<S::Value>();
-            let first = if each == 1 { 8 } else { 4 };
-            let room = (self.room * 2).max(first);
-            self.reader
-                .charge((room - self.room).saturating_mul(each))?;
-            self.room = room;
-        }
-        self.count += 1;
-        seed.deserialize(&mut *self.reader).map(Some)
-    }
-}
-
 /// Fields of a known number, which lie where their owner lies.
 struct Fields<'r, 'de> {
     reader: &'r mut Reader<'de>,
@@ -366,10 +331,39 @@ impl<'de> SeqAccess<'de> for Fields<'_, 'de> {
     }
 }
 
+/// A list whose length was read. Its taker is told no length: it makes room as elements arrive, as
+/// this account supposes, by doubling.
+struct List<'r, 'de> {
+    elements: Fields<'r, 'de>,
+    count: usize,
+    room: usize,
+}
+
+impl<'de> SeqAccess<'de> for List<'_, 'de> {
+    type Error = CodecError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, CodecError> {
+        if self.elements.left > 0 {
+            if self.count == self.room {
+                let each = size_of::<S::Value>();
+                let first = if each == 1 { 8 } else { 4 };
+                let room = (self.room * 2).max(first);
+                let more = (room - self.room).saturating_mul(each);
+                self.elements.reader.charge(more)?;
+                self.room = room;
+            }
+            self.count += 1;
+        }
+        self.elements.next_element_seed(seed)
+    }
+}
+
 /// A map whose length was read.
 struct Pairs<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    left: usize,
+    keys: Fields<'r, 'de>,
     /// What the next key and value take, in times of their size.
     waste: usize,
 }
@@ -381,21 +375,20 @@ impl<'de> MapAccess<'de> for Pairs<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, CodecError> {
-        if self.left == 0 {
-            return Ok(None);
+        if self.keys.left > 0 {
+            let bytes = size_of::<S::Value>() * self.waste + LEAF_EXTRA;
+            self.keys.reader.charge(bytes)?;
         }
-        self.left -= 1;
-        let bytes = size_of::<S::Value>() * self.waste + LEAF_EXTRA;
-        self.reader.charge(bytes)?;
-        seed.deserialize(&mut *self.reader).map(Some)
+        self.keys.next_element_seed(seed)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<S::Value, CodecError> {
-        self.reader.charge(size_of::<S::Value>() * self.waste)?;
+        let bytes = size_of::<S::Value>() * self.waste;
+        self.keys.reader.charge(bytes)?;
         self.waste = LEAF_WASTE;
-        seed.deserialize(&mut *self.reader)
+        seed.deserialize(&mut *self.keys.reader)
     }
 }

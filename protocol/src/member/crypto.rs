@@ -21,7 +21,8 @@ pub enum Opened {
     Revocation(Revocation),
     /// An alert.
     Alert(Alert),
-    /// The alerts of one obituary: all of one subject and incarnation, their observers distinct.
+    /// The alerts of one obituary: all of one subject and incarnation, their observers distinct. Those
+    /// of observers that are not known here are left out.
     Obituary(Vec<Alert>),
 }
 
@@ -106,6 +107,12 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(record: &Sealed) -> R
 
 impl Notary {
     fn open_alert(&self, signed: &Signed<Alert>) -> Result<Alert, Refused> {
+        // Before the signature is looked at: anybody can make keys, and have them checked for ever.
+        if self.roster.vouches(signed.signer()).is_none() {
+            return Err(Refused::Stranger {
+                signer: signed.signer(),
+            });
+        }
         let alert = signed.open(self.roster.mesh())?;
         if alert.observer != signed.signer() || alert.observer == alert.subject {
             return Err(Refused::Forged {
@@ -124,8 +131,17 @@ impl Notary {
             return Err(forged());
         }
         let mut alerts: Vec<Alert> = Vec::with_capacity(obituary.alerts.len());
+        let mut stranger = None;
         for signed in &obituary.alerts {
-            let alert = self.open_alert(signed)?;
+            let alert = match self.open_alert(signed) {
+                Ok(alert) => alert,
+                // Others may know it; here it counts for nothing.
+                Err(refused @ Refused::Stranger { .. }) => {
+                    stranger = Some(refused);
+                    continue;
+                }
+                Err(refused) => return Err(refused),
+            };
             let known = alerts.iter().any(|had| had.observer == alert.observer);
             if known
                 || alert.subject != record.subject
@@ -135,7 +151,10 @@ impl Notary {
             }
             alerts.push(alert);
         }
-        Ok(Opened::Obituary(alerts))
+        match stranger {
+            Some(refused) if alerts.is_empty() => Err(refused),
+            _ => Ok(Opened::Obituary(alerts)),
+        }
     }
 
     fn open_presence(&self, record: &Sealed) -> Result<Presence, Refused> {

@@ -11,6 +11,7 @@ use super::{
     rings::Rings,
     spread::Spread,
     suspicion::Cases,
+    take::Pace,
     view::{Entry, View, mix},
     watch::Watch,
 };
@@ -52,6 +53,7 @@ pub struct Engine {
     pub(super) compare: Compare,
     pub(super) fetching: Fetching,
     pub(super) own: Own,
+    pub(super) pace: Pace,
     pub(super) rings: Rings,
     /// Whether the rings have changed since the neighbours were last taken from them.
     rearranged: bool,
@@ -75,6 +77,7 @@ impl Engine {
             compare: Compare::default(),
             fetching: Fetching::default(),
             own: Own::new(setup.made),
+            pace: Pace::default(),
             rings: Rings::new(setup.tuning.rings),
             rearranged: false,
             random: mix(setup.seed),
@@ -316,7 +319,8 @@ impl Engine {
     /// Strikes out those whose certificates have expired, and forgets those of long ago.
     fn sweep(&mut self, turn: &mut Turn<'_>) {
         let second = u32::try_from(turn.now.stamp.as_ms() / 1000).unwrap_or(u32::MAX);
-        if second < self.watch.next_expiry {
+        let stepped_back = second < std::mem::replace(&mut self.watch.swept, second);
+        if second < self.watch.next_expiry && !stepped_back {
             return;
         }
         let mut next = u32::MAX;
@@ -327,7 +331,11 @@ impl Engine {
                 Status::Expired => entry.cert.saturating_add(FORGET_SECONDS),
                 _ => entry.cert,
             };
-            if until > second {
+            if status == Status::Expired && entry.cert > second {
+                // The clock was wrong, and is right again.
+                self.enter(turn, slot, entry.with_cert(entry.cert), Change::Updated);
+                next = next.min(entry.cert);
+            } else if until > second {
                 next = next.min(until);
             } else if !matches!(status, Status::Expired | Status::Revoked) {
                 self.enter(turn, slot, entry.expired(), Change::Expired);

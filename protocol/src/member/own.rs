@@ -27,6 +27,8 @@ pub(super) struct Own {
     pub(super) speak_at: Time,
     /// When a twin was last complained of.
     complained: Option<Time>,
+    /// When an accusation last made this node doubt itself.
+    blamed: Option<Time>,
 }
 
 impl Own {
@@ -37,6 +39,7 @@ impl Own {
             published: Time::default(),
             speak_at: Time::default(),
             complained: None,
+            blamed: None,
         }
     }
 }
@@ -130,7 +133,12 @@ impl Engine {
 
     /// A believed record about this node itself, or a line that says the same of it.
     pub(super) fn accused(&mut self, turn: &Turn<'_>, as_dead: bool) {
-        self.watch.was_accused();
+        let now = turn.now.time;
+        let rested = self.own.blamed.is_none_or(|when| now.since(when) >= ANSWER);
+        if rested {
+            self.own.blamed = Some(now);
+            self.watch.was_accused();
+        }
         self.speak_by(turn.now.time, if as_dead { REST } else { ANSWER });
     }
 
@@ -161,6 +169,8 @@ impl Engine {
             Opened::Revocation(revocation) => {
                 let entry = super::take::revoked(revocation);
                 self.enter(turn, self.me, entry, Change::Revoked);
+                // Kept, so that it is known after the next start too.
+                turn.out.push(Command::Record(record.clone()));
                 turn.out.push(Command::Evicted);
             }
             // From its own disk it is this node's own word in an earlier life.
@@ -169,7 +179,12 @@ impl Engine {
             }
             Opened::Presence(presence) => self.found_twin(turn, presence.incarnation),
             Opened::Alert(_) => self.accused(turn, false),
-            Opened::Obituary(_) => self.accused(turn, true),
+            // One of too few holds nowhere, and is what one liar can make.
+            Opened::Obituary(alerts) => {
+                let observers = self.observers(turn, alerts);
+                let holds = self.suffice(turn, self.me, &observers);
+                self.accused(turn, holds);
+            }
         }
     }
 

@@ -26,6 +26,10 @@ const REFUSED_GRACE: Duration = Duration::from_millis(500);
 /// Members whose good word for a suspect outweighs its silence towards this node.
 const VOUCHERS: usize = 2;
 
+/// So often they do; after that this node says what it sees. It is one voice, and whoever lives
+/// answers it.
+const HELD_ROUNDS: u32 = 6;
+
 /// A member that does not answer this node, or about which another asked.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
@@ -134,8 +138,11 @@ impl Engine {
         let Some(subject) = turn.dir.find(&doubt.subject) else {
             return;
         };
+        // The word of a node that nobody asked is worth nothing.
+        let counts = self.view.is_live(from) && self.judges(turn, subject).contains(&from);
         if let Some(case) = self.cases.open.get_mut(&subject)
             && doubt.incarnation >= case.incarnation
+            && counts
         {
             case.vouchers.retain(|(voucher, _)| *voucher != from);
             if case.vouchers.len() < JUDGES_MAX {
@@ -283,7 +290,7 @@ impl Engine {
             patience *= 2;
         }
         let ripe = case.since + patience;
-        let held = doubts || case.vouchers.len() >= VOUCHERS;
+        let held = doubts || (case.vouchers.len() >= VOUCHERS && case.rounds < HELD_ROUNDS);
         let ask = !doubts && !std::mem::replace(&mut case.asked, true);
         if now < ripe {
             case.next = ripe.min(now + timeout);

@@ -1,13 +1,40 @@
 //! Taking records in: what is no news is dropped unopened, what is news is opened, and what is
 //! believed enters the view and is passed on.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     Change, Command, Engine, Kind, Message, Opened, Revocation, Sealed, Slot, Static, Status,
     crypto::seconds, engine::Turn, view::Entry,
 };
-use crate::{identity::Refused, limits};
+use crate::{identity::Refused, limits, time::Time};
+
+/// So many words of one member are passed on within [`WORDS_WITHIN`]: it gives one a second at most,
+/// and they may come closer together than they were given.
+const WORDS_MAX: usize = 3;
+const WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// Words that are remembered.
+const WORDS_KEPT: usize = 256;
+
+/// Whose words were passed on lately. Of who speaks faster than a node does, comparison brings the last
+/// word.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace(VecDeque<(Slot, Time)>);
+
+impl Pace {
+    fn allows(&mut self, slot: Slot, now: Time) -> bool {
+        let lately =
+            |(whose, when): &&(Slot, Time)| *whose == slot && now.since(*when) < WORDS_WITHIN;
+        if self.0.iter().filter(lately).count() >= WORDS_MAX {
+            return false;
+        }
+        if self.0.len() >= WORDS_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((slot, now));
+        true
+    }
+}
 
 /// The entry of a revoked node: kept until every certificate that it may hold has expired.
 pub(super) fn revoked(revocation: &Revocation) -> Entry {
@@ -170,6 +197,7 @@ impl Engine {
         let Opened::Presence(presence) = &*opened else {
             return;
         };
+        let passed_on = passed_on.filter(|_| self.pace.allows(slot, turn.now.time));
         let known = self.view.entry(slot);
         let entry = known.with_presence(record.version, presence.mode);
         turn.keep(slot, record, opened);
@@ -213,7 +241,11 @@ fn news(record: &Sealed, entry: Entry) -> News {
     let told = matches!(entry.status(), Status::Live | Status::Dead | Status::Left);
     let yes = |yes| if yes { News::Yes } else { News::None };
     match record.kind {
-        Kind::Cert => yes(record.version > entry.cert),
+        // One that a wrong clock took for expired is good again.
+        Kind::Cert => {
+            let again = entry.status() == Status::Expired && record.version == entry.cert;
+            yes(record.version > entry.cert || again)
+        }
         Kind::Revocation => News::Yes,
         Kind::Presence if entry.cert == 0 => News::Early,
         Kind::Presence => yes(record.version > entry.incarnation),
@@ -228,7 +260,10 @@ fn news(record: &Sealed, entry: Entry) -> News {
 /// that did not check it.
 fn reject(turn: &mut Turn<'_>, from: Option<Slot>, refused: Refused) {
     if let Some(from) = from
-        && !matches!(refused, Refused::Expired { .. } | Refused::Revoked { .. })
+        && !matches!(
+            refused,
+            Refused::Expired { .. } | Refused::Revoked { .. } | Refused::Stranger { .. }
+        )
     {
         let reason = Box::new(refused);
         turn.out.push(Command::Rejected { from, reason });

@@ -101,6 +101,9 @@ impl Engine {
         if self.suffice(turn, subject, observers) {
             return self.bury(turn, subject, obituary, opened.clone(), from);
         }
+        if observers.is_empty() {
+            return;
+        }
         let Some(case) = self.open_case(turn, subject) else {
             return;
         };
@@ -113,7 +116,7 @@ impl Engine {
 
     /// Whether these observers make a death: enough of them, and of enough operators, as far as
     /// there are members and operators left that this node does not accuse as well.
-    fn suffice(&self, turn: &Turn<'_>, subject: Slot, observers: &[Slot]) -> bool {
+    pub(super) fn suffice(&self, turn: &Turn<'_>, subject: Slot, observers: &[Slot]) -> bool {
         let accused = |slot: &Slot| self.cases.open.get(slot).is_some_and(|case| case.accused);
         let counts = |slot: &Slot| *slot != subject && !accused(slot);
         let wanted = usize::from(self.setup.tuning.observers).clamp(1, ALERTS_MAX);
@@ -143,7 +146,8 @@ impl Engine {
         observers.len() >= wanted && operators.len() >= wanted_operators
     }
 
-    /// The observers of an obituary who are, or were, members.
+    /// The observers of an obituary who are, or were, members. Not by what they are now: views must not
+    /// depend on what came first.
     pub(super) fn observers(&self, turn: &Turn<'_>, alerts: &[Alert]) -> Vec<Slot> {
         let slot = |alert: &Alert| {
             let slot = turn.dir.find(&alert.observer)?;

@@ -59,6 +59,8 @@ pub(super) struct Watch {
     number: u32,
     /// The second in which the first certificate expires, or the first entry may be forgotten.
     pub(super) next_expiry: u32,
+    /// The second in which certificates were last looked at; before it, the clock has stepped back.
+    pub(super) swept: u32,
     health: u32,
     len: u8,
     unanswered: u8,
@@ -96,6 +98,7 @@ impl Watch {
             heard: Time::default(),
             number: 0,
             next_expiry: u32::MAX,
+            swept: 0,
             health: 0,
             len: 0,
             unanswered: 0,
@@ -160,7 +163,8 @@ impl Watch {
     fn is_only_probing(&self, now: Now) -> bool {
         let (time, stamp) = (now.time, now.stamp.as_ms() / 1000);
         let others = self.deadline.min(self.rare_at);
-        self.probe_at <= time && others > time && stamp < u64::from(self.next_expiry)
+        let in_date = u64::from(self.swept)..u64::from(self.next_expiry);
+        self.probe_at <= time && others > time && in_date.contains(&stamp)
     }
 
     /// The neighbours.

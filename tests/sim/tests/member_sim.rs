@@ -7,12 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -25,32 +23,16 @@ use caravan_sim::{
     world::{Note, Report, What, World},
 };
 
+#[path = "kit/seeds.rs"]
+mod seeds;
+
 /// Seeds that an ordinary run of the tests tries.
 const SEEDS: u64 = 200;
 /// One in so many runs twice at once, and both must be the same.
 const TWICE: u64 = 10;
 
-fn number(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-    )
-}
-
 fn replay(seed: u64) -> String {
     format!("seed {seed} failed; replay it, told step by step, with\n    scripts/sim {seed}")
-}
-
-/// Says which seed it was when an assertion inside the engine fails.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", replay(self.0));
-        }
-    }
 }
 
 /// Counts what happens, by kind.
@@ -104,7 +86,6 @@ const CORNERS: [&str; 22] = [
 ];
 
 fn storm(seed: u64, counts: &Mutex<Counts>) -> Result<Report, String> {
-    let _seed = Seed(seed);
     let mut watchers = invariants::all();
     watchers.push(Box::new(Counted(counts)));
     if seed.is_multiple_of(TWICE) {
@@ -112,42 +93,19 @@ fn storm(seed: u64, counts: &Mutex<Counts>) -> Result<Report, String> {
     }
     run::watch(Plan::stormy(seed), &mut watchers).map_err(|broken| {
         let (name, what, at_ms) = (broken.invariant, broken.what, broken.at_ms);
-        format!("{name} is broken at {at_ms} ms: {what}\n{}", replay(seed))
+        format!("{name} is broken at {at_ms} ms: {what}")
     })
 }
 
 #[test]
 fn every_promise_holds_in_storms_and_the_mesh_heals() {
-    let (first, count) = match number("CARAVAN_SEED") {
-        Some(seed) => (seed, 1),
-        None => (0, number("CARAVAN_SEEDS").unwrap_or(SEEDS)),
-    };
-    let next = AtomicU64::new(first);
-    let failures = Mutex::new(Vec::new());
     let counts = Mutex::new(Counts::default());
     let deliveries = AtomicU64::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count {
-                        return;
-                    }
-                    match storm(seed, &counts) {
-                        Ok(report) => deliveries.fetch_add(report.deliveries, Ordering::Relaxed),
-                        Err(failure) => {
-                            failures.lock().unwrap().push(failure);
-                            return;
-                        }
-                    };
-                }
-            });
-        }
+    let count = seeds::sweep(SEEDS, replay, |seed| {
+        let report = storm(seed, &counts)?;
+        deliveries.fetch_add(report.deliveries, Ordering::Relaxed);
+        Ok(())
     });
-    let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
     let counts = counts.into_inner().unwrap().0;
     println!("{} deliveries; {counts:?}", deliveries.into_inner());
     if count >= SEEDS {

@@ -7,7 +7,7 @@ use caravan_node::invites::check_operator;
 use crate::{
     cli::NodeInit,
     commands::{now, setup},
-    error::CliError,
+    error::{CliError, Kind},
     rootless,
 };
 
@@ -19,9 +19,7 @@ pub(super) fn run(data: &Path, flags: &NodeInit) -> Result<ExitCode, CliError> {
         }
         return setup::serve(data, &flags.service);
     }
-    if let Some(operator) = &flags.operator {
-        check_operator(operator).map_err(CliError::user)?;
-    }
+    let operator = operator(data, flags.operator.as_deref())?;
     let explicit = flags.operator.is_some();
     let wanted = setup::Wanted::of(data, &flags.lend, explicit)?;
     let home = setup::open(data)?;
@@ -43,10 +41,6 @@ pub(super) fn run(data: &Path, flags: &NodeInit) -> Result<ExitCode, CliError> {
             .hint("invite others to it: caravan invite --operator NAME")
             .hint("or give another directory with --data"));
     }
-    let operator = match &flags.operator {
-        Some(operator) => operator.clone(),
-        None => crate::config::operator(data)?,
-    };
     // The file first: each start certifies the founder anew, as whom the file says.
     wanted.write(data, &head(&operator, flags.port))?;
     let mesh = home
@@ -63,6 +57,20 @@ pub(super) fn run(data: &Path, flags: &NodeInit) -> Result<ExitCode, CliError> {
     Ok(done)
 }
 
+/// Who runs the node: as the command line says, else as the file does. It is written into the file and
+/// into certificates, so both are checked.
+fn operator(data: &Path, given: Option<&str>) -> Result<String, CliError> {
+    if let Some(given) = given {
+        check_operator(given).map_err(CliError::user)?;
+        return Ok(given.to_owned());
+    }
+    let said = crate::config::operator(data)?;
+    let path = data.join("config.toml");
+    check_operator(&said)
+        .map_err(|text| CliError::new(Kind::Config, format!("read {}: {text}", path.display())))?;
+    Ok(said)
+}
+
 /// What of `config.toml` is the founder's own.
 fn head(operator: &str, port: u16) -> String {
     let listen = caravan_mesh::Config::every_interface(port);
@@ -74,4 +82,31 @@ fn head(operator: &str, port: u16) -> String {
         "operator = \"{operator}\"\nlisten = [{}]\n\n",
         listen.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_operator_is_checked_wherever_it_comes_from() {
+        let dir = tempfile::tempdir().expect("writable");
+        let data = dir.path();
+        assert_eq!(operator(data, None).expect("the usual"), "local");
+        fs::write(data.join("config.toml"), "operator = \"ann\"\n").expect("writable");
+        assert_eq!(operator(data, None).expect("a name"), "ann");
+        assert_eq!(operator(data, Some("bob")).expect("a name"), "bob");
+        let injected = "a\"\npeers = [\"/ip4/10.0.0.1/udp/1/quic-v1\"]\nx = \"";
+        assert!(operator(data, Some(injected)).is_err());
+        let text = format!("operator = '''{injected}'''\n");
+        fs::write(data.join("config.toml"), text).expect("writable");
+        let refused = operator(data, None).expect_err("more than a name");
+        let said = format!("{refused:?}");
+        assert!(
+            said.contains("config.toml") && said.contains("Config"),
+            "{said}"
+        );
+    }
 }

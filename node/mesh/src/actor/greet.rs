@@ -277,10 +277,8 @@ impl Actor {
             return;
         };
         let own = told_addresses(&hello.addresses, here);
-        if self.book.enter(node, &hello.cert, own, Instant::now()) {
-            let contacts = self.book.contact(node).into_iter().collect();
-            self.learned(contacts);
-        }
+        let news = self.book.enter(node, &hello.cert, own, Instant::now());
+        self.learned([(node, news)]);
         let shared = hello.contacts.len().min(CONTACTS_SHARED_MAX);
         self.learn(&hello.contacts[..shared], here);
     }
@@ -294,21 +292,12 @@ impl Actor {
                 continue;
             };
             let addresses = told_addresses(&contact.addresses, from_here);
-            if self
+            let news = self
                 .book
-                .hear(node, &contact.cert, addresses, Instant::now())
-            {
-                learned.extend(self.book.contact(node));
-            }
+                .hear(node, &contact.cert, addresses, Instant::now());
+            learned.push((node, news));
         }
         self.learned(learned);
-    }
-
-    pub(super) fn learned(&mut self, contacts: Vec<Contact>) {
-        if !contacts.is_empty() {
-            self.know();
-            self.emit(Event::Learned { contacts });
-        }
     }
 
     /// Whom a contact is about. A certificate that is in the book is not checked again.

@@ -20,7 +20,9 @@ use crate::{
     book::told_addresses,
     bucket::Verdict,
     event::Event,
-    limits::{ADDRESSES_MAX, FULL_MESH_MAX, LINK_FRAMES_MAX},
+    limits::{
+        ADDRESSES_MAX, FULL_MESH_MAX, INCARNATIONS_AHEAD, LINK_FRAMES_MAX, RECORDS_PER_TOKEN,
+    },
     links::{self, Heard},
     members::{Member, Members},
     membership::{seal_cert, seal_revocation},
@@ -32,6 +34,16 @@ use crate::{
 
 /// What a record that is not believed costs its sender, in frames: a signature is dear to check.
 const REJECTED_COST: usize = 10;
+
+/// How a message is paid for. Records, which cost something to look at even where they are no news,
+/// are paid by their number, and apart from the rest: a node that is flooded with them still answers.
+fn price(message: &Message) -> (Speech, u32) {
+    let Message::Records(records) = message else {
+        return (Speech::Member, 1);
+    };
+    let tokens = records.0.len().div_ceil(RECORDS_PER_TOKEN).max(1);
+    (Speech::Records, u32::try_from(tokens).unwrap_or(u32::MAX))
+}
 
 impl Actor {
     /// Tells the engine what happened and does what it asks for.
@@ -54,7 +66,7 @@ impl Actor {
             match command {
                 Command::Send { to, message } => self.say(self.membership.node(to), &message),
                 Command::Keep(incarnation) => {
-                    self.emit(Event::Incarnation(incarnation.number()));
+                    self.keep_ahead(incarnation.number());
                 }
                 Command::Record(sealed) => self.recorded(&sealed),
                 Command::Changed { who, change } => {
@@ -86,6 +98,15 @@ impl Actor {
             for (node, change) in changes {
                 self.emit(Event::Member { node, change });
             }
+        }
+    }
+
+    /// Has incarnations kept for the next start, well before this node says anything under them: so
+    /// no word of it waits for the disk.
+    pub(super) fn keep_ahead(&mut self, incarnation: u32) {
+        if incarnation.saturating_add(INCARNATIONS_AHEAD / 2) > self.reserved {
+            self.reserved = incarnation.saturating_add(INCARNATIONS_AHEAD);
+            self.emit(Event::Incarnation(self.reserved));
         }
     }
 
@@ -135,10 +156,8 @@ impl Actor {
             .map(|presence| presence.addresses.clone())
             .unwrap_or_default();
         let addresses = told_addresses(&addresses, self.is_on_this_machine(node));
-        if self.book.enter(node, &cert, addresses, Instant::now()) {
-            let contacts = self.book.contact(node).into_iter().collect();
-            self.learned(contacts);
-        }
+        let news = self.book.enter(node, &cert, addresses, Instant::now());
+        self.learned([(node, news)]);
     }
 
     /// A record was taken.
@@ -257,7 +276,8 @@ impl Actor {
             Heard::Message { message, bytes, .. } => {
                 self.tally.member_in.add(1);
                 self.tally.member_in_bytes.add(bytes);
-                match self.within_rate(peer, Speech::Member) {
+                let (speech, price) = price(&message);
+                match self.within_rate_of(peer, speech, price) {
                     Verdict::Pass => {
                         let mut out = Vec::new();
                         self.membership.heard(node, message, &mut out);

@@ -20,6 +20,7 @@ use super::{
     stamp,
 };
 use crate::{
+    book::News,
     event::Event,
     handle::AskError,
     limits::SENT_AWAY,
@@ -215,11 +216,10 @@ impl Actor {
                 continue;
             };
             // Anyone on the network may have said so.
-            if self
+            let news = self
                 .book
-                .hear(node, &cert, vec![address.clone()], Instant::now())
-                && !self.peers.contains_key(&peer)
-            {
+                .hear(node, &cert, vec![address.clone()], Instant::now());
+            if news != News::None && !self.peers.contains_key(&peer) {
                 self.dial(DialOpts::peer_id(peer).addresses(vec![address]).build());
             }
         }

@@ -19,8 +19,13 @@ pub(super) struct Rates(HashMap<String, Purse>);
 impl Rates {
     /// Whether an operator may say one more thing.
     pub(super) fn allow(&mut self, operator: &str, speech: Speech, now: Instant) -> bool {
+        self.allow_many(operator, (speech, 1), now)
+    }
+
+    /// Whether it may say something that costs as much as several.
+    fn allow_many(&mut self, operator: &str, (speech, count): (Speech, u32), now: Instant) -> bool {
         if let Some(purse) = self.0.get_mut(operator) {
-            return purse.take(speech, now) == Verdict::Pass;
+            return purse.take_many(speech, count, now) == Verdict::Pass;
         }
         if self.0.len() >= OPERATORS_MAX {
             self.tidy(now);
@@ -29,7 +34,7 @@ impl Rates {
             return false;
         }
         let mut purse = Purse::of_operator(now);
-        purse.take(speech, now);
+        purse.take_many(speech, count, now);
         self.0.insert(operator.to_owned(), purse);
         true
     }
@@ -43,17 +48,22 @@ impl Rates {
 impl Actor {
     /// Whether a connected peer may say one more thing. Only its own excess is held against it.
     pub(super) fn within_rate(&mut self, peer: PeerId, speech: Speech) -> Verdict {
+        self.within_rate_of(peer, speech, 1)
+    }
+
+    /// The same of something that costs as much as several.
+    pub(super) fn within_rate_of(&mut self, peer: PeerId, speech: Speech, count: u32) -> Verdict {
         let now = Instant::now();
         let Some(entry) = self.peers.get_mut(&peer) else {
             return Verdict::Drop;
         };
-        let verdict = entry.purse.take(speech, now);
+        let verdict = entry.purse.take_many(speech, count, now);
         if verdict != Verdict::Pass {
             self.too_much(speech);
             return verdict;
         }
         let operator = entry.operator();
-        if operator.is_some_and(|operator| !self.rates.allow(operator, speech, now)) {
+        if operator.is_some_and(|operator| !self.rates.allow_many(operator, (speech, count), now)) {
             self.tally.dropped_rate.add(1);
             self.tally.over_operator.add(1);
             return Verdict::Drop;
@@ -80,7 +90,7 @@ impl Actor {
         match speech {
             Speech::Greeting => self.tally.over_greetings.add(1),
             Speech::Control => self.tally.over_control.add(1),
-            Speech::Member => self.tally.over_member.add(1),
+            Speech::Member | Speech::Records => self.tally.over_member.add(1),
             Speech::Gossip => self.tally.over_gossip.add(1),
             Speech::Bulk => self.tally.over_bulk.add(1),
         }

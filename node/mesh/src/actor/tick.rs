@@ -20,6 +20,7 @@ impl Actor {
         self.look_for_relays(now);
         self.look_for_network(now);
         self.end_farewell(now);
+        self.tell_moved(now);
         if self.known_behind {
             self.know();
         }

@@ -21,7 +21,7 @@ use crate::{BlobSink, BlobSource, Config, Event, Handle, Mesh, Timing, actor::st
 /// Upper bound of every wait; a loaded machine is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 pub(super) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// Awaits something that has to happen.
@@ -31,14 +31,14 @@ pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
         .expect("it has to happen")
 }
 
-pub(super) struct Kit {
+pub(crate) struct Kit {
     pub(super) founder: Key,
     pub(super) genesis: Genesis,
     pub(super) transport: &'static str,
 }
 
 impl Kit {
-    pub(super) fn new(transport: &'static str) -> Self {
+    pub(crate) fn new(transport: &'static str) -> Self {
         let founder = key(1);
         let genesis = Genesis {
             founder: founder.node(),
@@ -52,12 +52,12 @@ impl Kit {
         }
     }
 
-    pub(super) fn roster(&self) -> Roster {
+    pub(crate) fn roster(&self) -> Roster {
         Roster::new(self.genesis.clone()).expect("a good genesis")
     }
 
     /// A certificate that is good from a minute ago to an hour from now.
-    pub(super) fn cert(&self, node: NodeId) -> Signed<NodeCert> {
+    pub(crate) fn cert(&self, node: NodeId) -> Signed<NodeCert> {
         let now = stamp().as_ms();
         self.cert_between(&self.founder, node, now - 60_000, now + 3_600_000)
     }
@@ -69,14 +69,25 @@ impl Kit {
         from_ms: u64,
         to_ms: u64,
     ) -> Signed<NodeCert> {
+        self.cert_of("tester", signer, node, from_ms..to_ms)
+    }
+
+    /// A certificate of a node of some operator, good in a time.
+    pub(super) fn cert_of(
+        &self,
+        operator: &str,
+        signer: &Key,
+        node: NodeId,
+        time_ms: std::ops::Range<u64>,
+    ) -> Signed<NodeCert> {
         let cert = NodeCert {
             mesh: self.roster().mesh(),
             node,
-            operator: "tester".to_owned(),
+            operator: operator.to_owned(),
             tier: Tier::Donor,
             platforms: vec![Platform::here()],
-            not_before: Stamp::from_ms(from_ms),
-            expires: Stamp::from_ms(to_ms),
+            not_before: Stamp::from_ms(time_ms.start),
+            expires: Stamp::from_ms(time_ms.end),
         };
         Signed::sign(signer, &cert).expect("a small record")
     }
@@ -109,7 +120,7 @@ impl Kit {
         nodes
     }
 
-    pub(super) fn config(&self, key: &Key) -> Config {
+    pub(crate) fn config(&self, key: &Key) -> Config {
         let source = Arc::new(MemBlobs::default());
         let mut config = Config::new(key, self.cert(key.node()), self.roster(), source);
         config.listen = vec![self.transport.to_owned()];
@@ -155,7 +166,7 @@ pub(super) fn quick(timing: &mut Timing) {
     };
 }
 
-pub(super) fn key(n: u8) -> Key {
+pub(crate) fn key(n: u8) -> Key {
     Key::from_secret(&[n; 32])
 }
 

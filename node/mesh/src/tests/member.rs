@@ -2,11 +2,12 @@ use std::time::{Duration, Instant};
 
 use caravan_protocol::{
     facts::Facts,
-    member::{Change, MEMBER_BYTES_MAX, Message, Mode, Status},
+    limits::MESSAGES_OVER_MAX,
+    member::{Batch, Change, Kind, MEMBER_BYTES_MAX, Message, Mode, RECORDS_MAX, Sealed, Status},
 };
 
 use super::{
-    kit::{Kit, QUIC, TCP, key, quick, soon},
+    kit::{Kit, Node, QUIC, TCP, key, quick, soon},
     rogue::Rogue,
 };
 use crate::{Contact, Event};
@@ -317,4 +318,115 @@ async fn flood_of_membership_frames_is_dropped_and_the_flooder_shut_out() {
     let mut again = Rogue::connect(&rogue_key, kit.roster().mesh(), &a.address()).await;
     again.closed().await;
     assert!(a.handle.counters().handshakes_refused > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_no_news_are_paid_by_their_number() {
+    let kit = Kit::new(TCP);
+    let mut a = kit.start(1).await;
+    let rogue_key = key(66);
+    let mut rogue = Rogue::connect(&rogue_key, kit.roster().mesh(), &a.address()).await;
+    rogue.hello(kit.cert(rogue_key.node())).await;
+    let nothing = Sealed {
+        kind: Kind::Cert,
+        subject: rogue_key.node(),
+        version: 0,
+        bytes: Vec::new().into(),
+    };
+    let message = Message::Records(Batch(vec![nothing; RECORDS_MAX].into()));
+    let message = message.encode().expect("it fits");
+    let length = u32::try_from(message.len()).expect("small").to_be_bytes();
+    let frame = [&length[..], &message].concat();
+    // Fewer than the messages that a member may send too many.
+    assert!(rogue.frames(frame.repeat(500)).await);
+    a.down(rogue_key.node()).await;
+    let counters = a.handle.counters();
+    let over = counters.over_member;
+    assert!(over > u64::from(MESSAGES_OVER_MAX), "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_another_operator_make_room_for_each_other() {
+    let kit = Kit::new(TCP);
+    let mut a = kit
+        .start_with(1, |config| config.operator_connections = 2)
+        .await;
+    let now = crate::actor::stamp().as_ms();
+    let (time, founder) = (now - 60_000..now + 3_600_000, &kit.founder);
+    let mut crowd = Vec::new();
+    for n in 60..64 {
+        let (key, mesh) = (key(n), kit.roster().mesh());
+        let mut rogue = Rogue::connect(&key, mesh, &a.address()).await;
+        let cert = kit.cert_of("crowd", founder, key.node(), time.clone());
+        rogue.hello(cert).await;
+        crowd.push(rogue);
+    }
+    // The first to come were used longest ago.
+    for n in 60..62 {
+        a.down(key(n).node()).await;
+    }
+    let mut own = kit.start(2).await;
+    own.handle.dial(&a.address()).expect("a good address");
+    own.up(a.id).await;
+    a.up(own.id).await;
+    let mut stay = [62, 63, 2].map(|n| key(n).node());
+    stay.sort_unstable();
+    assert_eq!(a.handle.connected(), stay);
+    assert_eq!(a.handle.counters().over_operator, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_whose_clock_was_set_back_and_that_kept_little_is_no_twin_of_itself() {
+    let kit = Kit::new(TCP);
+    let mut a = kit.start_with(1, |config| quick(&mut config.timing)).await;
+    let seed = a.address();
+    let ahead = u32::try_from(crate::actor::stamp().as_ms() / 1000).expect("it fits") + 10_000;
+    let start = async |incarnation| {
+        let seeds = vec![seed.clone()];
+        let node = kit.start_with(2, |config| {
+            quick(&mut config.timing);
+            (config.seeds, config.incarnation) = (seeds, incarnation);
+        });
+        node.await
+    };
+    let said = async |a: &mut Node, cores: u32| {
+        soon(async {
+            loop {
+                let member = a.handle.member(key(2).node());
+                let presence = member.and_then(|member| member.presence);
+                if let Some(said) = presence.filter(|said| said.facts.cores == cores) {
+                    return said.incarnation.number();
+                }
+                a.handle.members_changed().await.expect("the mesh runs");
+            }
+        })
+        .await
+    };
+    let mut node = start(ahead).await;
+    // Of all that it asks to be kept, only the first is, and then it is killed.
+    let kept = node.until(|event| match event {
+        Event::Incarnation(number) => Some(number),
+        _ => None,
+    });
+    let kept = kept.await;
+    said(&mut a, 0).await;
+    let facts = |cores| Facts {
+        cores,
+        ..Facts::default()
+    };
+    node.handle
+        .set_presence(facts(7), Mode::Open)
+        .expect("there is room");
+    let last = said(&mut a, 7).await;
+    assert!(ahead < last && last <= kept, "{last} said, {kept} kept");
+    node.handle.shutdown().await;
+    let mut again = start(kept).await;
+    again
+        .handle
+        .set_presence(facts(8), Mode::Open)
+        .expect("there is room");
+    assert!(said(&mut a, 8).await > kept);
+    while let Ok(event) = again.events.try_recv() {
+        assert!(!matches!(event, Event::Twin { .. }), "{event:?}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        Batch, Command, Crypto, Directory, Event, Incarnation, Kind, Line, Message, Mode, Sealed,
-        Status,
+        Batch, Command, Crypto, Directory, Doubt, Event, Incarnation, Kind, Line, Message, Mode,
+        Sealed, Status,
     },
     kit::{World, node_id, secs},
 };
@@ -245,6 +245,12 @@ fn lines_that_lie_cost_a_question_and_no_more() {
 
 #[test]
 fn a_flood_of_accusations_makes_the_accused_speak_seldom() {
+    speaks_seldom(false);
+    speaks_seldom(true);
+}
+
+/// However one member accuses it: by alerts, or by obituaries of its alert alone.
+fn speaks_seldom(by_obituary: bool) {
     let mut world = World::of(6, 8);
     world.run(secs(20));
     let before = world.nodes[5].engine.standing().incarnation.number();
@@ -253,7 +259,13 @@ fn a_flood_of_accusations_makes_the_accused_speak_seldom() {
         let alert = world
             .book
             .accuses(world.nodes[1].id, world.nodes[5].id, word);
-        records(&mut world, 5, 1, vec![alert]);
+        let record = if by_obituary {
+            let made = world.book.obituary(&[alert]);
+            made.expect("in the book")
+        } else {
+            alert
+        };
+        records(&mut world, 5, 1, vec![record]);
         world.run(100);
     }
     let after = world.nodes[5].engine.standing().incarnation.number();
@@ -262,4 +274,71 @@ fn a_flood_of_accusations_makes_the_accused_speak_seldom() {
         "{} incarnations in 30 s",
         after - before
     );
+}
+
+#[test]
+fn a_member_that_speaks_without_end_is_passed_on_now_and_then() {
+    let mut world = World::of(7, 12);
+    world.run(secs(20));
+    world.forget_logs();
+    let talker = world.nodes[3].id;
+    let word = world.nodes[3].engine.standing().incarnation.number();
+    for number in 1..=400 {
+        let said = world.book.says(talker, word + number, Mode::Open);
+        records(&mut world, 0, 3, vec![said]);
+        world.run(5);
+    }
+    for at in (1..12).filter(|at| *at != 3) {
+        let taken = world.nodes[at].log.iter().filter(|(_, command)| {
+            matches!(command, Command::Record(record)
+                if record.kind == Kind::Presence && record.subject == talker)
+        });
+        let taken = taken.count();
+        assert!(taken <= 8, "node {at} took {taken} words in 2 s");
+    }
+    world.run(secs(90));
+    world.assert_agreed(12);
+}
+
+#[test]
+fn members_that_vouch_for_the_dead_delay_its_death_and_no_more() {
+    let mut world = World::of(8, 10);
+    world.run(secs(20));
+    let dead = world.nodes[9].id;
+    let word = world.nodes[9].engine.standing().incarnation;
+    world.crash(9);
+    for _ in 0..90 {
+        for at in 0..5 {
+            for liar in [5, 6, 7, 8] {
+                let id = world.nodes[liar].id;
+                let from = world.nodes[at].table.intern(&id).expect("there is room");
+                let message = Message::Vouch(Box::new(Doubt {
+                    subject: dead,
+                    incarnation: word,
+                }));
+                world.tell(at, Event::Message { from, message });
+            }
+        }
+        world.run(secs(2));
+    }
+    for at in 0..5 {
+        assert_eq!(
+            world.status(at, 9),
+            Status::Dead,
+            "node {at} holds it alive"
+        );
+    }
+}
+
+#[test]
+fn clocks_that_jump_ahead_and_come_back_leave_nobody_expired() {
+    let mut world = World::of(9, 8);
+    world.run(secs(20));
+    // Past the end of all certificates, and not so far that they are forgotten.
+    world.ahead_ms = (7 * 24 + 12) * 3600 * 1000;
+    world.run(secs(20));
+    assert_eq!(world.status(0, 1), Status::Expired, "the jump was not seen");
+    world.ahead_ms = 0;
+    world.run(secs(90));
+    world.assert_agreed(8);
 }

@@ -186,6 +186,8 @@ pub(super) struct World {
     pub(super) book: Book,
     pub(super) nodes: Vec<Node>,
     pub(super) now_ms: u64,
+    /// How far all wall clocks are ahead of the truth.
+    pub(super) ahead_ms: u64,
     /// Messages in a thousand that are lost.
     pub(super) loss: u64,
     /// Which side of a split each node is on; nodes of different sides cannot hear each other.
@@ -206,6 +208,7 @@ impl World {
             book: Book::default(),
             nodes: Vec::new(),
             now_ms: 10_000,
+            ahead_ms: 0,
             loss: 0,
             side: BTreeMap::new(),
             tuning: Tuning::default(),
@@ -241,7 +244,7 @@ impl World {
     pub(super) fn now(&self) -> Now {
         Now {
             time: Time::from_ms(self.now_ms),
-            stamp: Stamp::from_ms(DAWN_MS + self.now_ms),
+            stamp: Stamp::from_ms(DAWN_MS + self.now_ms + self.ahead_ms),
         }
     }
 

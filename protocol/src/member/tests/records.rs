@@ -5,7 +5,7 @@ use super::super::{
 };
 use crate::{
     facts::Facts,
-    identity::{Genesis, Key, NodeCert, Roster, Signed, Tier},
+    identity::{Genesis, Key, NodeCert, Refused, Roster, Signed, Tier},
     ids::NodeId,
     time::Stamp,
 };
@@ -24,6 +24,18 @@ fn genesis() -> Genesis {
 
 fn notary(seed: u8) -> Notary {
     Notary::new(key(seed), Roster::new(genesis()).expect("small"))
+}
+
+/// One that knows these members.
+fn judge(known: &[u8]) -> Notary {
+    let mut judge = notary(7);
+    for seed in known {
+        let body = cert(key(*seed).node());
+        let signed = Signed::sign(&key(1), &body).expect("small");
+        let sealed = Notary::seal_cert(&signed, &body).expect("small");
+        judge.open(&sealed, now()).expect("a member");
+    }
+    judge
 }
 
 fn now() -> Stamp {
@@ -81,7 +93,8 @@ fn what_one_notary_signs_another_believes() {
         })
         .collect();
     let obituary = notary(3).obituary(&alerts).expect("three alerts fit");
-    let opened = notary(7).open(&obituary, now()).expect("all are signed");
+    let opened = judge(&[4, 5, 6]).open(&obituary, now());
+    let opened = opened.expect("all are signed");
     assert!(matches!(&*opened, Opened::Obituary(alerts) if alerts.len() == 3));
 }
 
@@ -91,12 +104,12 @@ fn nobody_speaks_for_another() {
     let foreign = notary(2)
         .presence(&presence(key(3).node(), 4))
         .expect("bounded");
-    assert!(notary(5).open(&foreign, now()).is_err());
+    assert!(judge(&[2, 3]).open(&foreign, now()).is_err());
     let foreign = notary(2).alert(&alert(3, key(4).node())).expect("small");
-    assert!(notary(5).open(&foreign, now()).is_err());
+    assert!(judge(&[2, 3]).open(&foreign, now()).is_err());
     let suicide = notary(2).alert(&alert(2, key(2).node())).expect("small");
     assert!(
-        notary(5).open(&suicide, now()).is_err(),
+        judge(&[2, 3]).open(&suicide, now()).is_err(),
         "an alert about oneself"
     );
 }
@@ -223,4 +236,22 @@ fn a_presence_out_of_bounds_is_neither_signed_nor_believed() {
         notary(2).presence(&presence(node, 0)).is_none(),
         "no incarnation is before the first"
     );
+}
+
+#[test]
+fn alerts_of_keys_that_are_no_members_are_refused_before_their_signatures_are_checked() {
+    let subject = key(9).node();
+    let mut judge = judge(&[3]);
+    let stranger = notary(50).alert(&alert(50, subject)).expect("small");
+    let made = notary(2).obituary(std::slice::from_ref(&stranger));
+    for record in [&stranger, &made.expect("in its bounds")] {
+        let refused = judge.open(record, now());
+        assert!(matches!(refused, Err(Refused::Stranger { .. })));
+    }
+    // Beside a member's it does no harm, and counts for nothing.
+    let member = notary(3).alert(&alert(3, subject)).expect("small");
+    let made = notary(2).obituary(&[stranger, member]);
+    let opened = judge.open(&made.expect("in its bounds"), now());
+    let opened = opened.expect("one of its observers is known");
+    assert!(matches!(&*opened, Opened::Obituary(alerts) if alerts.len() == 1));
 }

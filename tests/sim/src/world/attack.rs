@@ -23,7 +23,9 @@ const AHEAD: u64 = 5;
 impl World {
     /// One attempt of a hostile machine, sent to some of the others.
     pub(super) fn attack(&mut self, host: usize) {
-        let victim = self.dice.index(self.hosts.len());
+        // What it says of itself is its own affair, also where it says two things at once.
+        let others = self.hosts.len() - 1;
+        let victim = (host + 1 + self.dice.index(others)) % self.hosts.len();
         let message = match self.dice.below(10) {
             0..=1 => self.accusation(host, victim),
             2 => self.forged_presence(host, victim),
