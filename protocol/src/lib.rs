@@ -16,6 +16,7 @@ pub mod member;
 pub mod offer;
 pub mod platform;
 pub mod policy;
+pub mod rendezvous;
 pub mod spec;
 pub mod time;
 pub mod tree;
