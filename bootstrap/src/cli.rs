@@ -33,13 +33,17 @@ pub(crate) enum Verb {
     Node(NodeVerb),
     /// List the members of the mesh: who, where, what they can do, and why they take no work
     Nodes(Output),
+    /// List the elected roles: who holds what, since when, and who is next
+    Roles(Output),
     /// Take a project through CI and show how it goes
     Ci(Ci),
     /// Build a spec of OBuilder's language, step by step
     Build(Build),
-    /// List, show and cancel runs
+    /// List, show, run again and cancel runs; show what became of a job
     #[command(subcommand)]
     Job(JobVerb),
+    /// Show what waits and why, what runs, what goes over the wire and what the cache has saved
+    Top(Top),
     /// Print a step's log
     Log(Log),
     /// Make a token that lets one machine join this mesh, or look after those that were made
@@ -141,7 +145,12 @@ pub(crate) struct Place {
     #[arg(long, value_name = "NODE")]
     pub(crate) on: Option<String>,
     /// Run no step on this member; may be given again
-    #[arg(long, value_name = "NODE", conflicts_with = "on")]
+    #[arg(
+        long,
+        visible_alias = "not",
+        value_name = "NODE",
+        conflicts_with = "on"
+    )]
     pub(crate) not_on: Vec<String>,
 }
 
@@ -160,14 +169,34 @@ pub(crate) struct Output {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Print one moment as text and end, on a terminal too
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobVerb {
     /// List runs, newest first
     List(Output),
-    /// Show a run with its steps
+    /// Show a run with its steps; or where a job ran, what each attempt at it did, and why there
     Show {
+        /// The run or the job: its id, or the first digits of it
+        what: String,
+        /// The step of that run whose job is shown: its number or label, as in astring.0.8.5
+        step: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Try again what failed in a run, on or not on a node; what passed is kept
+    Run {
         /// The run, or the first digits of its id
         run: String,
+        #[command(flatten)]
+        place: Place,
         #[command(flatten)]
         output: Output,
     },

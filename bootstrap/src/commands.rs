@@ -24,8 +24,10 @@ mod job;
 mod join;
 mod log;
 mod node;
+mod roles;
 mod setup;
 mod store;
+mod top;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
@@ -35,8 +37,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Node(verb) => node::run(&data, &verb),
         Verb::Ci(ci) => ci::run(&data, &ci),
         Verb::Build(build) => build::run(&data, &build),
+        Verb::Roles(output) => roles::run(&data, &output),
         Verb::Nodes(output) => node::members(&data, &output),
         Verb::Job(verb) => job::run(&data, &verb),
+        Verb::Top(top) => top::run(&data, &top),
         Verb::Log(log) => log::run(&data, &log),
         Verb::Invite(invite) => join::invite(&data, &invite),
         Verb::Join(join) => join::join(&data, &join),

@@ -23,6 +23,7 @@ mod progress;
 mod rootless;
 mod service;
 mod show;
+mod top;
 
 fn main() -> ExitCode {
     // The sandbox helper is this same program; it must not have a single thread more.

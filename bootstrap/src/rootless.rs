@@ -87,6 +87,8 @@ fn needs_rights(data: &Path, verb: &Verb) -> bool {
         | Verb::Log(_)
         | Verb::Node(_)
         | Verb::Nodes(_)
+        | Verb::Roles(_)
+        | Verb::Top(_)
         | Verb::Unshare { .. } => false,
     }
 }

@@ -4,15 +4,37 @@ use caravan_node::control::Checked;
 use caravan_protocol::{
     policy::Base,
     time::Stamp,
-    view::{NodeView, RunView, Snapshot, State, StepView, StoreView, VariantView},
+    view::{
+        JobView, NodeView, Overview, RunView, Snapshot, State, StepView, StoreView, VariantView,
+    },
 };
 
-mod grid;
+pub(crate) mod grid;
+pub(crate) mod job;
 mod members;
+pub(crate) mod overview;
+mod roles;
 
 /// Members of the mesh.
 pub(crate) fn nodes(nodes: &[NodeView], now: Stamp) {
     print(&members::table(nodes, now));
+}
+
+/// Elected roles.
+pub(crate) fn roles(snapshot: &Snapshot, now: Stamp) {
+    print(&roles::table(snapshot, now));
+}
+
+/// What waits and what runs, at one moment.
+pub(crate) fn overview(overview: &Overview) {
+    print(&overview::text(overview));
+}
+
+/// What became of a job.
+pub(crate) fn job(job: &JobView) {
+    for (line, _) in job::lines(job, crate::commands::now()) {
+        say!("{line}");
+    }
 }
 
 fn print(text: &str) {

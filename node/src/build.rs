@@ -16,7 +16,7 @@ use caravan_protocol::{
     identity::Signed,
     ids::{BlobId, TreeId},
 };
-use caravan_sandbox::{Killer, Sandbox};
+use caravan_sandbox::{JobName, Killer, Sandbox};
 use caravan_store::{Caches, Store};
 pub(crate) use redact::Redactor;
 pub(crate) use secrets::Secrets;
@@ -136,6 +136,17 @@ impl Builder {
     /// The same with a way out for steps that ask for one.
     pub(crate) fn with_egress(self, egress: Egress) -> Self {
         Self { egress, ..self }
+    }
+
+    /// Processor time that the step of this name has used so far, where that is counted.
+    pub(crate) fn cpu_ms(&self, name: &str) -> Option<u64> {
+        caravan_sandbox::cpu_ms(&self.job(name).ok()?)
+    }
+
+    /// What the sandbox calls the step of this name.
+    fn job(&self, name: &str) -> Result<JobName, caravan_sandbox::SpecError> {
+        let short = name.get(..16).unwrap_or(name);
+        format!("{}-{short}", self.tag).parse()
     }
 
     /// Does `action`, whose secrets are among these; its live log is found in the store under

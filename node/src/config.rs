@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use caravan_protocol::{action::Limits, limits};
+use caravan_protocol::{action::Limits, limits, offer::Resources};
 
 pub mod hours;
 pub mod machine;
@@ -21,8 +21,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Who runs the node: counted once in every quorum.
     pub operator: String,
-    /// Attempts that run at once.
+    /// Cores that jobs get together: as many usual ones run at once.
     pub slots: u32,
+    /// Memory that jobs get together, bytes: those that declare none share what there is.
+    pub memory_bytes: u64,
     /// Multiaddresses to listen on; none for a node that lives for one command.
     pub listen: Vec<String>,
     /// Multiaddresses of members to dial.
@@ -73,6 +75,7 @@ impl Config {
             data,
             operator: "local".to_owned(),
             slots: u32::try_from(cores).unwrap_or(1),
+            memory_bytes: memory,
             listen: Vec::new(),
             peers: Vec::new(),
             mdns: false,
@@ -91,6 +94,15 @@ impl Config {
             labels: BTreeSet::new(),
             cert_life: Duration::from_millis(limits::CERT_LIFE_MS),
             helper: None,
+        }
+    }
+
+    /// What jobs get together.
+    #[must_use]
+    pub fn resources(&self) -> Resources {
+        Resources {
+            cpu_millis: u64::from(self.slots) * 1000,
+            memory_bytes: self.memory_bytes,
         }
     }
 

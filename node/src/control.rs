@@ -8,7 +8,7 @@ use caravan_protocol::{
     ids::{NodeId, RunId, TreeId},
     policy::{Base, WantId},
     time::Stamp,
-    view::{NodeView, RunView, Snapshot},
+    view::{JobView, NodeView, Overview, RunView, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -100,6 +100,21 @@ pub enum Request {
     Renew,
     /// All members. Answer: [`Reply::Nodes`].
     Nodes,
+    /// What waits, what runs and what goes over the wire now. Answer: [`Reply::Overview`].
+    Overview,
+    /// What became of the job whose key begins so. Answer: [`Reply::Job`], or
+    /// [`Reply::Refused`].
+    Job(String),
+    /// Take what a run asked for through once more, what has passed kept. Answers: as of
+    /// [`Request::Ci`].
+    Again {
+        /// The run.
+        run: RunId,
+        /// The only node on which its steps run.
+        on: Option<NodeId>,
+        /// Nodes on which none of its steps runs.
+        not_on: Vec<NodeId>,
+    },
 }
 
 /// A project to take through CI.
@@ -243,6 +258,10 @@ pub enum Reply {
     },
     /// The members of the mesh.
     Nodes(Vec<NodeView>),
+    /// What waits, what runs and what goes over the wire now.
+    Overview(Arc<Overview>),
+    /// What became of a job.
+    Job(Box<JobView>),
 }
 
 /// What a check of the store found.

@@ -6,7 +6,7 @@
 //! waited for in tasks that report back as notices.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use caravan_protocol::{
     offer::{self, AttemptId},
     policy::{Base, Factory},
     time::{Stamp, Time},
-    view::{Counters, NodeView, Snapshot},
+    view::{Counters, JobView, NodeView, Overview, Snapshot},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -31,6 +31,7 @@ use crate::{
     task::Tasks,
 };
 
+mod appraise;
 mod attempt;
 mod bases;
 mod builds;
@@ -41,8 +42,11 @@ pub(crate) mod drain;
 mod flights;
 pub(crate) mod following;
 mod handle;
+mod headway;
+mod history;
 mod host;
 mod images;
+mod index;
 mod inputs;
 mod invites;
 mod jobs;
@@ -50,16 +54,20 @@ mod keeping;
 mod market;
 mod members;
 mod outcome;
+mod overview;
 mod placing;
 mod publish;
 mod questions;
+mod roles;
 mod runs;
 mod standing;
 mod subject;
 mod weigh;
 
+pub(crate) use appraise::Pace;
 pub use builds::Refusal;
 pub use handle::Handle;
+pub(crate) use index::Gathered;
 pub(crate) use inputs::StoreSource;
 pub(crate) use keeping::Keeping;
 pub(crate) use subject::RepositoryCache;
@@ -120,6 +128,19 @@ pub(crate) enum Ask {
     Renew {
         reply: certs::Asker,
     },
+    Overview {
+        reply: oneshot::Sender<Result<Arc<Overview>, String>>,
+    },
+    Job {
+        prefix: String,
+        reply: oneshot::Sender<Result<JobView, String>>,
+    },
+    Again {
+        run: RunId,
+        on: Option<NodeId>,
+        not_on: Vec<NodeId>,
+        reply: oneshot::Sender<Result<RunId, String>>,
+    },
     ImportBase {
         name: String,
         progress: mpsc::Sender<Reply>,
@@ -158,6 +179,8 @@ pub(crate) enum Notice {
         built: Built,
         fetched_bytes: u64,
     },
+    /// What an offered job would have to fetch was counted.
+    Appraised { appraisal: u64, missing_bytes: u64 },
     /// An attempt left a run that goes on for others, or may not take part in one.
     Left { attempt: AttemptId, why: String },
     /// What another node made has come here, or not.
@@ -181,6 +204,10 @@ pub(crate) enum Notice {
     },
     /// The others know that this node goes.
     Farewell,
+    /// Something of the index.
+    Index(index::Told),
+    /// Something about a role's run.
+    Role(roles::Told),
 }
 
 /// What every part of a node may use.
@@ -196,7 +223,10 @@ pub(crate) struct Shared {
     pub(crate) importing: tokio::sync::Mutex<()>,
     pub(crate) repositories: subject::RepositoryCache,
     pub(crate) keeping: Keeping,
+    pub(crate) pace: Pace,
     pub(crate) opened: Opened,
+    /// What index nodes have told.
+    pub(crate) gathered: Gathered,
     /// What this node promises of the jobs that it runs.
     pub(crate) sandbox: caravan_protocol::view::SandboxView,
     /// What this machine was found to be at the start.
@@ -215,14 +245,24 @@ pub(crate) struct Driver {
     pub(crate) jobs: BTreeMap<ActionKey, jobs::Job>,
     /// Actions that run here, with the attempts that share each run.
     pub(crate) flights: flights::Flights,
+    pub(crate) headways: headway::Headways,
     /// Jobs that other nodes were given, newest last.
     pub(crate) placed: VecDeque<(ActionKey, NodeId)>,
     pub(crate) bases: Vec<Base>,
     pub(crate) peers: BTreeMap<NodeId, NodeView>,
+    /// Members of whom an address was learnt in this life.
+    pub(crate) located: BTreeSet<NodeId>,
     /// Members that the market takes for up.
     pub(crate) told: following::ToldAll,
     pub(crate) stance: standing::Stance,
+    /// This node's part in the index.
+    pub(crate) index: index::Index,
+    pub(crate) roles: roles::Roles,
     pub(crate) counters: Counters,
+    /// What became of each job's attempts.
+    pub(crate) history: history::History,
+    /// The newest overview, and how fast bytes move.
+    pub(crate) lookout: overview::Lookout,
     pub(crate) started: caravan_protocol::time::Stamp,
     pub(crate) changed: bool,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
@@ -257,28 +297,39 @@ impl Driver {
             lent: attempt::lent(&shared.config.most),
             seed,
         };
+        let mut engine = offer::Engine::new(setup);
+        let room = offer::Event::Capacity(shared.config.resources());
+        engine.handle(clock::now(), room, &mut Vec::new());
         let mut driver = Self {
             bases: bases::pinned(&shared.home),
             stance: standing::Stance::new(&shared, &membership),
+            index: index::Index::new(shared.home.key.node()),
+            roles: roles::Roles::new(shared.home.key.node(), membership.roster.mesh()),
             shared,
             membership,
-            engine: offer::Engine::new(setup),
+            engine,
             wake: None,
             runs: BTreeMap::new(),
             jobs: BTreeMap::new(),
             flights: flights::Flights::default(),
+            headways: headway::Headways::default(),
             placed: VecDeque::new(),
             peers: BTreeMap::new(),
+            located: BTreeSet::new(),
             told: BTreeMap::new(),
             counters: Counters::default(),
+            history: history::History::default(),
+            lookout: overview::Lookout::default(),
             started: clock::stamp(),
             changed: true,
             snapshots,
         };
         driver.load_history();
         driver.begin_keeping();
+        driver.begin_index();
         driver.load_cordons();
         driver.look();
+        driver.seat_self();
         driver.publish();
         driver
     }
@@ -301,6 +352,13 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
+            let beat = self.roles.wake.map(|at| at.since(clock::now()));
+            let beat = async move {
+                match beat {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 // What has ended goes before what begins.
                 biased;
@@ -312,9 +370,13 @@ impl Driver {
                     self.wake = None;
                     self.market(offer::Event::Tick);
                 }
+                () = beat => self.beat_roles(),
                 _ = look.tick() => self.look(),
                 _ = publish.tick(), if self.changed => self.publish(),
-                _ = tick.tick(), if !self.flights.is_empty() || !self.jobs.is_empty() => self.changed = true,
+                _ = tick.tick(), if !self.flights.is_empty() || !self.jobs.is_empty() => {
+                    self.changed = true;
+                    self.tell_headway();
+                }
             }
         }
         self.give_up_all();
@@ -345,6 +407,14 @@ impl Driver {
                 reply,
             } => drop(reply.send(self.cordon(node, on, &why))),
             Ask::Renew { reply } => self.renew_now(reply),
+            Ask::Overview { reply } => drop(reply.send(Ok(self.overview()))),
+            Ask::Job { prefix, reply } => drop(reply.send(self.job_view(&prefix))),
+            Ask::Again {
+                run,
+                on,
+                not_on,
+                reply,
+            } => drop(reply.send(self.run_again(run, on, &not_on))),
             Ask::ImportBase {
                 name,
                 progress,
@@ -369,12 +439,22 @@ impl Driver {
                 self.counters.fetched_bytes += fetched_bytes;
                 self.on_built(attempt, action, &built);
             }
+            Notice::Appraised {
+                appraisal,
+                missing_bytes,
+            } => self.market(offer::Event::Appraised {
+                appraisal,
+                missing_bytes,
+                bytes_per_s: self.shared.pace.bytes_per_s(),
+            }),
             Notice::Left { attempt, why } => self.on_left(attempt, why),
             Notice::Landed { job, node, landed } => self.on_landed(job, node, landed),
             Notice::Imported { base } => self.on_imported(base),
             Notice::Renewed { found, asker } => self.on_renewed(found, asker),
             Notice::Cordoned { node, at, heard } => self.on_cordoned(node, at, heard),
             Notice::Farewell => self.on_farewell(),
+            Notice::Index(told) => self.on_index(told),
+            Notice::Role(told) => self.on_role_told(told),
         }
     }
 }

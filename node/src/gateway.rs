@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use caravan_gateway::{LogChunk, Source};
-use caravan_protocol::{ids::RunId, policy::WantId, view::Snapshot};
+use caravan_protocol::{
+    ids::RunId,
+    policy::WantId,
+    view::{Overview, Snapshot},
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{driver::Handle, task::Tasks};
@@ -20,6 +24,10 @@ impl Source for Pages {
 
     fn log(&self, run: RunId, want: WantId, offset: u64, max: usize) -> Option<LogChunk> {
         self.handle.log_chunk(run, want, offset, max)
+    }
+
+    fn overview(&self) -> Option<Arc<Overview>> {
+        self.handle.overview_blocking()
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

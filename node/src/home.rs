@@ -113,7 +113,7 @@ impl Home {
         };
         let mut roster = Roster::new(genesis.clone())?;
         let own = self.key.node();
-        if genesis.founder == own {
+        if genesis.founder == own && !self.is_certified(&roster, (operator, life), now)? {
             self.renew(&roster, (operator, life), now)?;
         }
         // First, so that a revoked node's certificate is not taken, kept or handed on again.
@@ -136,8 +136,9 @@ impl Home {
         let mut seats = Vec::new();
         for (_, bytes) in self.store.records("seat")? {
             let signed: Signed<Seat> = codec::decode::<RECORD_BYTES_MAX, _>(&bytes)?;
-            if signed.signer() == genesis.founder {
-                seats.push(signed.open(roster.mesh())?);
+            match roster.seated_by(&signed, now) {
+                Ok(seat) => seats.push(seat),
+                Err(refused) => tracing::debug!(%refused, "a kept seat does not count"),
             }
         }
         Ok(Membership {
@@ -178,9 +179,11 @@ impl Home {
             });
         }
         let mut roster = Roster::new(genesis.clone())?;
+        // All of it or none: half a membership is no membership.
+        let mut edits = Vec::new();
         for cert in certs {
             match roster.admit(cert, now) {
-                Ok(admitted) => self.keep_cert(&admitted, cert)?,
+                Ok(admitted) => edits.push(cert_edit(&admitted, cert)?),
                 // Another member that is gone is no reason not to join.
                 Err(refused) => {
                     tracing::debug!(%refused, "an answer held a certificate that is not good")
@@ -195,12 +198,48 @@ impl Home {
             }
             .into());
         }
-        self.save("genesis", "mesh", genesis)
+        edits.push(put("genesis", "mesh", genesis)?);
+        Ok(self.store.edit_records(&edits)?)
     }
 
-    /// Keeps a member's certificate.
+    /// Keeps a certificate.
     pub fn keep_cert(&self, cert: &NodeCert, signed: &Signed<NodeCert>) -> Result<(), HomeError> {
-        self.save("cert", &cert.node.to_string(), signed)
+        Ok(self.store.edit_records(&[cert_edit(cert, signed)?])?)
+    }
+
+    /// Keeps the certificate of a member that was let in here, for which it has spent an invite: both
+    /// or neither.
+    pub fn keep_admitted(
+        &self,
+        cert: &NodeCert,
+        signed: &Signed<NodeCert>,
+        invite: &str,
+    ) -> Result<(), HomeError> {
+        let spent = Edit::Remove {
+            kind: "invite".to_owned(),
+            key: invite.to_owned(),
+        };
+        let edits = [
+            put("used", invite, &cert.node)?,
+            spent,
+            cert_edit(cert, signed)?,
+        ];
+        Ok(self.store.edit_records(&edits)?)
+    }
+
+    /// Keeps where members are and what they were admitted by, for the next start. Nothing waits for
+    /// the disk: whoever lacks it is told again.
+    pub fn keep_contacts<'a>(
+        &self,
+        contacts: impl IntoIterator<Item = (NodeId, &'a Signed<NodeCert>, &'a [String])>,
+    ) -> Result<(), HomeError> {
+        let mut edits = Vec::new();
+        for (node, cert, addresses) in contacts {
+            let name = node.to_string();
+            edits.push(put("cert", &name, cert)?);
+            edits.push(put("addresses", &name, &addresses)?);
+        }
+        Ok(self.store.edit_records_soon(&edits)?)
     }
 
     /// Reads a record.
@@ -217,9 +256,7 @@ impl Home {
 
     /// Writes a record.
     pub fn save(&self, kind: &str, name: &str, value: &impl Serialize) -> Result<(), HomeError> {
-        Ok(self
-            .store
-            .put_record(kind, name, &codec::encode::<RECORD_BYTES_MAX>(value)?)?)
+        Ok(self.store.edit_records(&[put(kind, name, value)?])?)
     }
 
     /// Founds a mesh of one, of which this node is the council.
@@ -277,8 +314,10 @@ impl Home {
             epoch: 1,
             since: now,
         };
-        self.save("seat", &seat.role, &Signed::sign(&self.key, &seat)?)?;
-        self.save("genesis", "mesh", &genesis)?;
+        let seat = put("seat", &seat.role, &Signed::sign(&self.key, &seat)?)?;
+        // They are on disk with the founder's own certificate, without which they are of no use.
+        self.store
+            .edit_records_soon(&[seat, put("genesis", "mesh", &genesis)?])?;
         tracing::info!(mesh = %mesh.fmt_short(), "founded a mesh of one");
         Ok(genesis)
     }
@@ -317,7 +356,27 @@ impl Home {
         Ok(revocations)
     }
 
-    /// The founding node certifies itself: at each start, and again before a certificate ends.
+    /// Whether the founding node has a certificate of its own that says what one would say now, and
+    /// is too new to be replaced.
+    fn is_certified(
+        &self,
+        roster: &Roster,
+        (operator, life): (&str, Duration),
+        now: Stamp,
+    ) -> Result<bool, HomeError> {
+        let kept = self.load::<Signed<NodeCert>>("cert", &self.key.node().to_string())?;
+        let Some(cert) = kept.and_then(|kept| roster.check(&kept, now).ok()) else {
+            return Ok(false);
+        };
+        let (not_before, expires) = renewal::dates(now, life);
+        let lives = |from: Stamp, to: Stamp| to.as_ms().saturating_sub(from.as_ms());
+        Ok(cert.operator == operator
+            && cert.platforms == [Platform::here()]
+            && lives(cert.not_before, cert.expires) == lives(not_before, expires)
+            && renewal::is_fresh(&cert, now))
+    }
+
+    /// The founding node certifies itself: at its first start, and again before a certificate ends.
     pub fn renew(
         &self,
         roster: &Roster,
@@ -339,6 +398,18 @@ impl Home {
         self.keep_cert(&cert, &signed)?;
         Ok(signed)
     }
+}
+
+fn put(kind: &str, name: &str, value: &impl Serialize) -> Result<Edit, HomeError> {
+    Ok(Edit::Put {
+        kind: kind.to_owned(),
+        key: name.to_owned(),
+        bytes: codec::encode::<RECORD_BYTES_MAX>(value)?,
+    })
+}
+
+fn cert_edit(cert: &NodeCert, signed: &Signed<NodeCert>) -> Result<Edit, HomeError> {
+    put("cert", &cert.node.to_string(), signed)
 }
 
 /// Random bytes from the operating system.

@@ -131,7 +131,9 @@ impl Node {
             importing: tokio::sync::Mutex::default(),
             repositories: crate::driver::RepositoryCache::default(),
             keeping: crate::driver::Keeping::default(),
+            pace: crate::driver::Pace::default(),
             opened: crate::driver::Opened::default(),
+            gathered: crate::driver::Gathered::new(membership.roster.mesh()),
             sandbox: ready.view,
             facts,
             unusable: ready.unusable,
@@ -150,9 +152,7 @@ impl Node {
             shared,
         };
         tasks.spawn("control", server.serve(handle.clone(), tasks.clone()));
-        let http = listener
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok());
+        let http = listener.as_ref().and_then(|on| on.local_addr().ok());
         if let Some(listener) = listener {
             gateway::serve(listener, &handle, &tasks);
         }
@@ -326,6 +326,7 @@ pub(crate) fn empty(shared: &Shared, membership: &Membership) -> Snapshot {
         started: clock::stamp(),
         nodes: Vec::new(),
         seats: Vec::new(),
+        roles: Vec::new(),
         bases: Vec::new(),
         runs: Vec::new(),
         store: StoreView::default(),

@@ -96,18 +96,24 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// When a record stops to count. What it goes by is in the signed bytes.
+/// When a record stops to count. What it goes by is in the signed bytes: the end itself, or the
+/// moment from which a life of [`limits`] is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// At this moment: a right.
+    /// At this moment.
     At(Stamp),
-    /// With the certificate of its signer, or once the signer has said something later: a word about
-    /// how things are.
-    WithSigner,
-    /// Once the council has said something later about the same: an order.
-    Replaced,
-    /// Never: what was done, or is to stay so.
+    /// When this node has no certificate that is valid.
+    WithMember(NodeId),
+    /// Never: what was done.
     Never,
+}
+
+impl Ends {
+    /// What was said at that moment counts for so long.
+    #[must_use]
+    pub const fn after(said: Stamp, life_ms: u64) -> Self {
+        Self::At(Stamp::from_ms(said.as_ms().saturating_add(life_ms)))
+    }
 }
 
 /// A kind of value that is signed. The domain keeps a signature of one kind from passing for
@@ -169,6 +175,19 @@ impl<T: Record> Signed<T> {
             });
         }
         Ok(record)
+    }
+
+    /// The same, of a record that may come from anywhere: one that does not count any more at `now` is
+    /// refused, however good its signature.
+    pub fn open_at(&self, mesh: MeshId, now: Stamp) -> Result<T, Refused> {
+        let record = self.open(mesh)?;
+        match record.ends() {
+            Ends::At(end) if now >= end => Err(Refused::Expired {
+                node: self.signer,
+                reason: "it was said too long ago to count; compare the two machines' clocks",
+            }),
+            _ => Ok(record),
+        }
     }
 
     /// Who is said to have signed.
@@ -297,7 +316,7 @@ impl Record for Seat {
     }
 
     fn ends(&self) -> Ends {
-        Ends::Replaced
+        Ends::WithMember(self.holder)
     }
 }
 
@@ -419,6 +438,22 @@ impl Roster {
         self.certs
             .values()
             .filter(move |cert| self.member(cert.node, now).is_some())
+    }
+
+    /// What a seat says, if the council signed it and its holder is a member at `now`.
+    pub fn seated_by(&self, signed: &Signed<Seat>, now: Stamp) -> Result<Seat, Refused> {
+        let signer = signed.signer();
+        if signer != self.genesis.founder {
+            return Err(Refused::NotCouncil { signer });
+        }
+        let seat = signed.open(self.mesh)?;
+        match self.member(seat.holder, now) {
+            Some(_) => Ok(seat),
+            None => Err(Refused::Expired {
+                node: seat.holder,
+                reason: "it holds no certificate that is valid, and its seats go with that",
+            }),
+        }
     }
 
     /// Strikes a node out for good.

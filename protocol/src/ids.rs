@@ -115,6 +115,10 @@ id! {
     /// Names one wanted run of a policy over one subject (a commit, say).
     RunId, "run id"
 }
+id! {
+    /// Names a role of a project: BLAKE3 of the role's name and the project.
+    RoleId, "role id"
+}
 
 impl BlobId {
     /// The id of these bytes.

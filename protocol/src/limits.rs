@@ -46,6 +46,14 @@ pub const FETCH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Longest life of a node certificate.
 pub const CERT_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
+/// How long a node's word about itself, or about another's silence, counts after it was given:
+/// longer than any certificate under which it may have been given. Given anew before half is over.
+pub const WORD_LIFE_MS: u64 = 2 * CERT_LIFE_MS;
+/// How long a cordon counts after it was said. The council says it anew before half is over.
+pub const CORDON_LIFE_MS: u64 = CERT_LIFE_MS;
+/// How long a revocation counts after it was said: twice as long as any certificate of its node can,
+/// for the clock by which that was signed may have been ahead.
+pub const REVOCATION_LIFE_MS: u64 = 2 * CERT_LIFE_MS;
 /// Longest life of an invite.
 pub const INVITE_LIFE_MS: u64 = 24 * 3600 * 1000;
 /// Longest operator name, bytes.
@@ -60,20 +68,31 @@ pub const FACTS_WORD_BYTES_MAX: usize = 64;
 
 /// Most jobs in one gossiped offer digest.
 pub const DIGEST_JOBS_MAX: usize = 256;
-/// Most jobs that an owner's engine holds at once.
-pub const JOBS_MAX: usize = 100_000;
+/// Most jobs that an owner's engine holds at once: a million that wait, and those that run.
+pub const JOBS_MAX: usize = 1_100_000;
+/// Most projects without waiting jobs whose place in a queue is remembered.
+pub const IDLE_PROJECTS_MAX: usize = 16_384;
+/// How long the job whose turn it is waits for more room than is free, before what becomes free is
+/// kept for it.
+pub const LARGE_WAIT_MS: u64 = 60_000;
 /// Most attempts at one job before its infrastructure failure is final for the run.
 pub const ATTEMPTS_MAX: u32 = 4;
-/// Most attempts at one job that may vanish with their nodes before the job is given up.
+/// Most nodes that may vanish with an attempt at one job before it is given up: it takes them down.
 pub const LOSSES_MAX: u32 = 16;
+/// Attempts at one job that came to nothing and are remembered; of those that vanished the last.
+pub const FAILURES_MAX: usize = 64;
 /// Most other nodes that the market knows at once.
-pub const PEERS_MAX: usize = 4096;
+pub const PEERS_MAX: usize = 8192;
 /// Most attempts that one node runs at once.
 pub const SLOTS_MAX: u32 = 1024;
 /// Most attempts that one other node holds for one owner.
 pub const PEER_ATTEMPTS_MAX: usize = 256;
+/// Most layers of one job's lineage that its owner names.
+pub const LINEAGE_MAX: usize = 16;
+/// Most nodes that are named as having what is below one job.
+pub const HOLDERS_MAX: usize = 8;
 /// Most bids that an owner gathers for one job before it chooses.
-pub const BIDS_MAX: usize = 4;
+pub const BIDS_MAX: usize = 8;
 /// Largest opaque outcome of an attempt, bytes: a signed claim with room to spare.
 pub const OUTCOME_BYTES_MAX: usize = 32 * 1024;
 /// Most results that a worker keeps until their owners have acknowledged them.
@@ -86,6 +105,26 @@ pub const LEASE_MS: u64 = 30_000;
 pub const LEASE_MS_MAX: u64 = 300_000;
 /// Longest life of one attempt, however often it is beaten.
 pub const ATTEMPT_MS_MAX: u64 = 6 * 3600 * 1000;
+/// How long an attempt may fetch nothing before another node gets the job.
+pub const STILL_FETCHING_MS: u64 = 60_000;
+/// How long a command may neither write log nor use its processor, or three times its estimate.
+pub const STILL_RUNNING_MS: u64 = 600_000;
+/// How long what an attempt made may take to be kept.
+pub const STILL_KEEPING_MS: u64 = 300_000;
+/// How soon the first beat follows an award; what ends sooner needs none.
+pub const BEAT_FIRST_MS: u64 = 300;
+/// Least time after which a job that runs elsewhere is tried a second time.
+pub const SECOND_MS: u64 = 60_000;
+/// How long until a second attempt that could not be made is thought of again.
+pub const SECOND_AGAIN_MS: u64 = 10_000;
+/// How long a node that was drawn for a second attempt has to say whether it has room.
+pub const SECOND_ANSWER_MS: u64 = 2000;
+/// Most nodes that are drawn for the second attempt at one job.
+pub const SECOND_DRAWS_MAX: usize = 8;
+/// Most second attempts of one owner at once, and most that go on after their jobs have ended.
+pub const SECONDS_MAX: usize = 256;
+/// Most kinds of jobs of which an owner knows how long they took.
+pub const SEEN_KINDS_MAX: usize = 256;
 /// Time between two beats to one owner.
 pub const BEAT_MS: u64 = 10_000;
 /// Least time between two digests of one platform.
@@ -98,8 +137,40 @@ pub const GATHER_MS: u64 = 50;
 pub const HINT_MS: u64 = 20_000;
 /// How long an owner waits for better bids than the first.
 pub const BID_MS: u64 = 100;
-/// Nodes that are meant to bid for a job at first; twice as many for each second that it waits.
+/// Candidates for a job, its owner's own node included; everybody where there are no more.
+/// Also nodes that are meant to bid for an offered job in a digest at first; twice as many for each second that it waits.
 pub const CANDIDATES: u64 = 5;
+/// How long candidates that were offered a job may take before others are asked.
+pub const OFFER_MS: u64 = 2000;
+/// Jobs that are out on offer at once.
+pub const AUCTIONS_MAX: usize = 32;
+/// How long a node that has no room is not asked again, unless it shows that it has; doubles each
+/// time.
+pub const PASS_MS: u64 = 8000;
+/// The longest of these.
+pub const PASS_MS_MAX: u64 = 64_000;
+/// Longest wait with which a node still takes on more.
+pub const WAIT_MS_MAX: u64 = 300_000;
+/// Longest that a job is left to those who have what is below it.
+pub const HOLD_MS_MAX: u64 = 300_000;
+/// How long a slot that has become free is kept for another job of the same owner.
+pub const NEXT_MS: u64 = 250;
+/// Waiting jobs among which a node that has room gets the one that suits it best.
+pub const CHOICE_MAX: usize = 64;
+/// Attempts whose roles a node remembers: what runs here and what is still to be acknowledged.
+pub const HOMES_MAX: usize = 2 * (SLOTS_MAX as usize + RESULTS_MAX);
+/// Roles whose holders the market knows.
+pub const ROLES_MAX: usize = 16_384;
+/// Attempts of earlier holders of its roles that a node remembers.
+pub const RETURNED_MAX: usize = 4096;
+/// Offers of one owner that a node has before it at once; it passes on the rest.
+pub const QUOTES_PER_PEER_MAX: usize = 64;
+/// Offers of all owners that a node has before it at once.
+pub const QUOTES_MAX: usize = 4096;
+/// How fast a node is thought to fetch before it was measured, bytes per second.
+pub const FETCH_BYTES_PER_S: u64 = 32 * 1024 * 1024;
+/// How long an owner leaves a job to others for which it would have to fetch what they may have.
+pub const UNPLACED_MS: u64 = 2000;
 /// How long a bid keeps its slot.
 pub const RESERVE_MS: u64 = 2000;
 /// How long a node that lost or failed a job is kept from it while there are others.

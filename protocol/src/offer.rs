@@ -9,33 +9,51 @@
 //! The engine owns queue, attempts, bids and slots. It never reads a clock, sends, runs, checks a
 //! signature or looks into an action or an outcome: those are bytes that it passes on.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    action::{Limits, TooMuch},
-    claim::Verdict,
+    action::TooMuch,
     ids::{ActionKey, NodeId, ParseIdError},
     platform::Platform,
-    time::Time,
 };
 
 mod alarms;
+mod auction;
 mod bargain;
 mod check;
+mod crowd;
 mod engine;
+mod event;
+mod fair;
 mod jobs;
 mod lease;
+mod load;
+mod look;
 mod message;
 mod owner;
+mod pick;
 mod place;
+mod progress;
+mod queue;
+mod quotes;
+mod resources;
+mod resume;
 mod runs;
+mod second;
+mod seen;
+mod share;
 mod worker;
 
 pub use engine::{Engine, Setup, Standing};
-pub use message::{Digest, Head, Message, MessageError, Progress};
+pub use event::{Command, Event, Layer, Want};
+pub use look::{Queued, Waits};
+pub use message::{Digest, Head, Message, MessageError, Offer, Reluctance};
 pub use place::Place;
+pub use progress::{Phase, Progress};
+pub use resources::Resources;
+pub use share::{ProjectKey, Rate};
 
 /// Names a job: the action that is wanted. An owner wants an action once, whoever asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,192 +122,6 @@ pub enum Priority {
     Normal,
 }
 
-/// A job as its owner's driver asks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
-    /// The job.
-    pub job: JobId,
-    /// What it runs on.
-    pub platform: Platform,
-    /// Which jobs it goes before.
-    pub priority: Priority,
-    /// How long it is thought to take, milliseconds.
-    pub cost_ms: u64,
-    /// Whether another node may run it.
-    pub remote_ok: bool,
-    /// What it asks for of the node that runs it.
-    pub needs: Limits,
-    /// Where it may run of all the nodes that could take it.
-    pub place: Place,
-    /// The encoded action: opaque here.
-    pub action: Vec<u8>,
-}
-
-/// What the engine is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Have this job done. Wanted again while it is open, at most its priority rises.
-    Want(Want),
-    /// The job's result is no longer of interest.
-    Unwant(JobId),
-    /// A member can be reached, or what it builds for has changed.
-    PeerUp {
-        /// The member.
-        node: NodeId,
-        /// What it may build for; nothing while it takes no work.
-        platforms: BTreeSet<Platform>,
-        /// Those of them that it only emulates.
-        emulated: BTreeSet<Platform>,
-    },
-    /// A member can no longer be reached.
-    PeerDown(NodeId),
-    /// A digest was gossiped.
-    Heard {
-        /// Who signed it.
-        from: NodeId,
-        /// The platform on whose topic it came.
-        platform: Platform,
-        /// What it says.
-        digest: Digest,
-    },
-    /// A message came from a member that is up.
-    Message {
-        /// Who sent it.
-        from: NodeId,
-        /// What it says.
-        message: Message,
-    },
-    /// An attempt that [`Command::Run`] started, whether stopped since or not, has ended and left
-    /// nothing running. Exactly one follows each `Run`.
-    Finished {
-        /// Which.
-        attempt: AttemptId,
-        /// How it ended.
-        verdict: Verdict,
-        /// The signed claim: opaque here.
-        outcome: Vec<u8>,
-    },
-    /// An attempt that runs here has written this much log.
-    Progress {
-        /// Which.
-        attempt: AttemptId,
-        /// Size of its log so far.
-        log_bytes: u64,
-    },
-    /// This node runs so many attempts at once from now on; those that run are not stopped.
-    Slots(u32),
-    /// Whether this node starts no attempts; those that run are not stopped.
-    Pause(bool),
-    /// Whether this node takes jobs of others; those that run are not stopped.
-    Lend(bool),
-    /// The time asked for by [`Command::WakeAt`] has come.
-    Tick,
-}
-
-/// What the engine asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Run this action here and report [`Event::Finished`]. Never asked twice for one attempt that
-    /// has not finished.
-    Run {
-        /// Which; its owner may be this node or another.
-        attempt: AttemptId,
-        /// The encoded action.
-        action: Vec<u8>,
-    },
-    /// Stop an attempt that runs here. [`Event::Finished`] is still due, with any verdict.
-    Stop {
-        /// Which.
-        attempt: AttemptId,
-    },
-    /// Send a message to a member that is up.
-    Send {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// Gossip a digest on the platform's topic.
-    Gossip {
-        /// The platform.
-        platform: Platform,
-        /// The digest.
-        digest: Digest,
-    },
-    /// Give [`Event::Tick`] at this time. A later `WakeAt` replaces an earlier one.
-    WakeAt(Time),
-    /// An own job was given to another node.
-    Placed {
-        /// The attempt.
-        attempt: AttemptId,
-        /// Who runs it.
-        node: NodeId,
-    },
-    /// An own job's attempt on another node has written this much log.
-    Progress {
-        /// The attempt.
-        attempt: AttemptId,
-        /// Who runs it.
-        node: NodeId,
-        /// Size of its log so far.
-        log_bytes: u64,
-    },
-    /// An own job waits for more than a free slot. Said once per reason.
-    Waiting {
-        /// The job.
-        job: JobId,
-        /// What is missing.
-        reason: Missing,
-    },
-    /// An own job's attempt came to nothing; the job goes on.
-    Lost {
-        /// The attempt.
-        attempt: AttemptId,
-        /// Who ran it.
-        node: NodeId,
-        /// What happened.
-        loss: Loss,
-        /// What the node says about it; empty where it said nothing.
-        outcome: Vec<u8>,
-    },
-    /// An own job has ended. Said once per wanted job, and nothing follows about it but `Late`.
-    Done {
-        /// The attempt that ended it.
-        attempt: AttemptId,
-        /// Who ran it.
-        node: NodeId,
-        /// `Pass` or `Fail`.
-        verdict: Verdict,
-        /// The signed claim, not yet believed.
-        outcome: Vec<u8>,
-    },
-    /// An own job was given up. Said instead of `Done`.
-    GaveUp {
-        /// The job.
-        job: JobId,
-        /// Why.
-        reason: GaveUp,
-    },
-    /// A result came that closes nothing: its claim may be of use all the same.
-    Late {
-        /// The attempt as its sender names it.
-        attempt: AttemptId,
-        /// Who sent it.
-        node: NodeId,
-        /// What it says.
-        verdict: Verdict,
-        /// The signed claim, not yet believed.
-        outcome: Vec<u8>,
-    },
-    /// A member said something that no honest member says. Nothing was changed by it.
-    Reject {
-        /// Who.
-        from: NodeId,
-        /// What was wrong.
-        reason: Rejection,
-    },
-}
-
 /// What a waiting job misses beyond a free slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
@@ -303,6 +135,8 @@ pub enum Missing {
     Slots,
     /// The job asks for more than this node allows: another has to take it.
     Room(TooMuch),
+    /// No node that is known and could take the job allows as much; what the largest allows.
+    Nowhere(TooMuch),
     /// The one node that the job must run on is not up.
     Gone(NodeId),
     /// The one node that the job must run on takes no work for its platform now.
@@ -328,6 +162,13 @@ impl fmt::Display for Missing {
             Self::Slots => f.write_str("this node has no slots and no other node can take the job"),
             Self::Room(too_much) => {
                 write!(f, "{too_much}: it waits for a node that allows more")
+            }
+            Self::Nowhere(too_much) => {
+                let (asks, allows) = (too_much.asks(), too_much.allows());
+                write!(
+                    f,
+                    "no known node allows {asks}, the most is {allows}; it waits"
+                )
             }
             Self::Gone(node) => {
                 let node = node.fmt_short();
@@ -361,6 +202,8 @@ pub enum Loss {
     Infra,
     /// Its node had no slot for it any more. Not counted as a failure.
     Refused,
+    /// Its node was heard of all the time, and the attempt did not move.
+    Stuck,
 }
 
 impl fmt::Display for Loss {
@@ -371,6 +214,7 @@ impl fmt::Display for Loss {
             Self::Overrun => "the attempt took longer than any may",
             Self::Infra => "the node reported an infrastructure failure",
             Self::Refused => "the node had no free slot any more",
+            Self::Stuck => "the node was heard of and the attempt did not move",
         })
     }
 }
@@ -455,6 +299,12 @@ pub enum Rejection {
     NoSuchBid {
         /// The number in the answer.
         nonce: u64,
+    },
+    /// Somebody takes over an attempt of a role that it does not hold.
+    #[error("take over attempt {of}: its role is held by another node")]
+    NotHolder {
+        /// The attempt.
+        of: AttemptId,
     },
     /// Something about an attempt that another node holds.
     #[error("take word of attempt {number} at {job}: it was awarded to another node")]

@@ -17,6 +17,15 @@ use crate::{
     time::Stamp,
 };
 
+mod history;
+mod overview;
+
+pub use history::{AttemptView, BidView, JobStep, JobView, PassView, PhaseTime, Why};
+pub use overview::{
+    CacheView, LinkView, OVERVIEW_LINKS_MAX, OVERVIEW_NODES_MAX, OVERVIEW_RUNNING_MAX,
+    OVERVIEW_WAITING_MAX, Overview, PhaseView, RunningView, WaitingView,
+};
+
 /// State of a term, a step, a variant or a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -342,6 +351,12 @@ pub struct Counters {
     pub remote: u64,
     /// Bytes fetched from other nodes.
     pub fetched_bytes: u64,
+    /// How long what was answered from claims took when it was done, milliseconds.
+    #[serde(default)]
+    pub saved_ms: u64,
+    /// Bytes of layers that were here when a claim named them as a result that is wanted.
+    #[serde(default)]
+    pub spared_bytes: u64,
 }
 
 /// Everything a reader may see of this node.
@@ -359,6 +374,9 @@ pub struct Snapshot {
     pub nodes: Vec<NodeView>,
     /// Roles with their holders and epochs.
     pub seats: Vec<SeatView>,
+    /// Elected roles that this node has to do with.
+    #[serde(default)]
+    pub roles: Vec<RoleView>,
     /// Bases that are pinned here.
     pub bases: Vec<Base>,
     /// Runs, newest first.
@@ -422,4 +440,50 @@ pub struct SeatView {
     pub epoch: u64,
     /// Since when.
     pub since: Stamp,
+}
+
+/// An elected role of one project, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleView {
+    /// The role.
+    pub role: String,
+    /// The project.
+    pub project: String,
+    /// A run of it that is open.
+    pub run: Option<RunId>,
+    /// Who holds that run, or would hold the next one.
+    pub holder: Option<NodeId>,
+    /// Since when, where there is a run whose holder was heard.
+    pub since: Option<Stamp>,
+    /// Who would take it over, first one first.
+    pub next: Vec<NodeId>,
+    /// Where it stands.
+    pub state: RoleState,
+}
+
+/// Where an elected role stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleState {
+    /// It has no run.
+    Idle,
+    /// Its run is held.
+    Held,
+    /// Its run is on its way to the holder shown.
+    Moving,
+    /// Its run is this node's alone.
+    Local,
+}
+
+impl RoleState {
+    /// The word for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Held => "held",
+            Self::Moving => "moving",
+            Self::Local => "local",
+        }
+    }
 }

@@ -3,10 +3,13 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 /// Limits outside of the sections of the wire that nodes must agree on all the same.
-const ALSO: [&str; 11] = [
+const ALSO: [&str; 14] = [
     "ACTION_BYTES_MAX",
     "BLOB_BYTES_MAX",
     "CERT_LIFE_MS",
+    "WORD_LIFE_MS",
+    "CORDON_LIFE_MS",
+    "REVOCATION_LIFE_MS",
     "CLAIM_BYTES_MAX",
     "DIGEST_JOBS_MAX",
     "GOSSIP_BYTES_MAX",

@@ -11,8 +11,12 @@ use caravan_protocol::{
         Ends, Key, NodeCert, Record, Refused, Seat, Signed, Tier, cordon::Cordon,
         revocation::Revocation,
     },
-    ids::{ActionKey, MeshId},
+    ids::{ActionKey, MeshId, TreeId},
+    limits,
     member::{Alert, Incarnation, Mode, Presence},
+    offer::Priority,
+    policy::Params,
+    role::{Charge, Subject, run_id},
     time::Stamp,
 };
 
@@ -30,6 +34,8 @@ struct Facet {
     signed: Vec<u8>,
     /// Whether bytes are taken for a record of this kind, in this mesh.
     opens: fn(&[u8], MeshId) -> Result<(), Refused>,
+    /// The same at a moment.
+    opens_at: fn(&[u8], Stamp) -> Result<(), Refused>,
 }
 
 fn facet<T: Record>(type_name: &'static str, record: &T) -> Facet {
@@ -44,6 +50,37 @@ fn facet<T: Record>(type_name: &'static str, record: &T) -> Facet {
             let signed: Signed<T> = codec::decode::<MAX, _>(bytes)?;
             signed.open(mesh).map(drop)
         },
+        opens_at: |bytes, now| {
+            let signed: Signed<T> = codec::decode::<MAX, _>(bytes)?;
+            signed.open_at(mesh(), now).map(drop)
+        },
+    }
+}
+
+fn charge(mesh: MeshId, at: Stamp) -> Charge {
+    let requester = Key::from_secret(&[1; 32]).node();
+    Charge {
+        mesh,
+        run: run_id(requester, "ci", "p", at),
+        role: "ci".to_owned(),
+        project: "p".to_owned(),
+        subject: Subject {
+            branch: String::new(),
+            commit: "0".repeat(40),
+            title: String::new(),
+            notes: Vec::new(),
+            tree: TreeId::from_bytes([1; 32]),
+        },
+        repositories: Vec::new(),
+        bases: Vec::new(),
+        params: Params::default(),
+        again: false,
+        on: None,
+        not_on: BTreeSet::new(),
+        requester,
+        priority: Priority::Normal,
+        issued: at,
+        expires: Stamp::from_ms(5),
     }
 }
 
@@ -103,6 +140,7 @@ fn all() -> Vec<Facet> {
         at,
     };
     vec![
+        facet("Charge", &charge(mesh, at)),
         facet("NodeCert", &cert),
         facet("Claim", &claim),
         facet("Presence", &presence),
@@ -170,15 +208,34 @@ fn a_record_with_any_bit_changed_is_refused() {
 }
 
 #[test]
-fn a_right_ends_at_a_moment_that_was_signed() {
+fn what_is_signed_says_when_it_ends_and_is_refused_from_then_on() {
+    let node = Key::from_secret(&[2; 32]).node();
+    let at = Stamp::from_ms(3);
     for record in all() {
         let expected = match record.type_name {
-            "NodeCert" => Ends::At(Stamp::from_ms(5)),
-            "Presence" | "Alert" => Ends::WithSigner,
-            "Seat" | "Cordon" => Ends::Replaced,
+            "NodeCert" | "Charge" => Ends::At(Stamp::from_ms(5)),
+            "Presence" | "Alert" => Ends::after(at, limits::WORD_LIFE_MS),
+            "Revocation" => Ends::after(at, limits::REVOCATION_LIFE_MS),
+            "Cordon" => Ends::after(at, limits::CORDON_LIFE_MS),
+            "Seat" => Ends::WithMember(node),
             _ => Ends::Never,
         };
         assert_eq!(record.ends, expected, "{}", record.type_name);
+        let name = record.type_name;
+        let Ends::At(end) = record.ends else {
+            let ever = (record.opens_at)(&record.signed, Stamp::from_ms(u64::MAX));
+            assert_eq!(ever, Ok(()), "{name} does not end by the clock");
+            continue;
+        };
+        let before = (record.opens_at)(&record.signed, Stamp::from_ms(end.as_ms() - 1));
+        assert_eq!(before, Ok(()), "{name}");
+        for late in [end, Stamp::from_ms(u64::MAX)] {
+            let refused = (record.opens_at)(&record.signed, late);
+            assert!(
+                matches!(refused, Err(Refused::Expired { .. })),
+                "{name} is replayed: {refused:?}"
+            );
+        }
     }
 }
 

@@ -13,10 +13,14 @@ use caravan_protocol::{
 };
 use proptest::prelude::*;
 
+#[path = "round_trip/index.rs"]
+mod index;
 #[path = "round_trip/market.rs"]
 mod market;
 #[path = "round_trip/member.rs"]
 mod member;
+#[path = "round_trip/roles.rs"]
+mod roles;
 #[path = "round_trip/work.rs"]
 mod work;
 

@@ -8,7 +8,10 @@ mod honest_nodes_are_not_rejected;
 mod lease_bounds_silence;
 mod no_idle_slot_beside_waiting_job;
 mod no_job_is_lost;
+mod no_run_without_reason;
 mod one_end_per_job;
+mod results_of_owners_are_never_mixed;
+mod runs_only_where_it_may;
 mod sends_only_to_nodes_that_are_up;
 mod slots_are_respected;
 
@@ -47,7 +50,10 @@ pub fn all<'a>() -> Vec<Box<dyn Invariant + 'a>> {
         Box::new(lease_bounds_silence::Watch::default()),
         Box::new(no_idle_slot_beside_waiting_job::Watch::default()),
         Box::new(no_job_is_lost::Watch::default()),
+        Box::new(no_run_without_reason::Watch::default()),
         Box::new(one_end_per_job::Watch::default()),
+        Box::new(results_of_owners_are_never_mixed::Watch),
+        Box::new(runs_only_where_it_may::Watch),
         Box::new(sends_only_to_nodes_that_are_up::Watch),
         Box::new(slots_are_respected::Watch::default()),
     ]

@@ -1,24 +1,36 @@
 //! One simulated run: a mesh under faults, then the faults off, and all must heal.
 
+use std::collections::BTreeMap;
+
 use caravan_protocol::limits;
 
 use crate::invariants::{self, Invariant};
 
 mod agenda;
+pub mod central;
 mod dice;
+mod flaw;
 mod host;
+mod kind;
+mod names;
 mod plan;
+mod said;
+pub mod shelf;
+mod told;
 mod world;
 
 pub use dice::Dice;
+pub use flaw::{Flaw, Nature};
 pub use host::{Host, Running};
-pub use plan::{End, Fate, Fault, Machine, Order, Plan, arm, node, want, x86};
-pub use world::{Note, What, World, outcome};
+pub use kind::kind;
+pub use names::{job, node, want};
+pub use plan::{End, Fate, Fault, Machine, Order, Plan, Town, arm, x86};
+pub use said::Said;
+pub use told::Told;
+pub use world::{Note, What, World};
 
-/// How long a healed mesh may take to do all that is left, beyond the work itself.
-const HEAL_MS: u64 = 20 * 60 * 1000;
 /// Steps beyond which a run is called endless.
-const STEPS_MAX: u64 = 20_000_000;
+const STEPS_MAX: u64 = 400_000_000;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +47,12 @@ pub struct Report {
     pub digests: u64,
     /// Attempts run on nodes other than their owner.
     pub remote_runs: u64,
+    /// Messages by kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Of the messages, beats and the answers to them.
+    pub beats: u64,
+    /// Attempts that found their lineage at hand, and all that ran to their end.
+    pub hits: (u64, u64),
     /// When the last job ended, milliseconds.
     pub ended_ms: u64,
 }
@@ -74,7 +92,10 @@ pub fn watch(plan: Plan, mut invariants: Vec<Box<dyn Invariant + '_>>) -> Result
         if world.is_settled() {
             break;
         }
-        if is_over || world.now_ms() > world.plan().calm_ms + HEAL_MS || steps > STEPS_MAX {
+        if is_over
+            || world.now_ms() > world.plan().calm_ms + world.plan().heal_ms
+            || steps > STEPS_MAX
+        {
             let what = world.unsettled();
             return Err(broken(&world, "all_heals", what));
         }

@@ -9,48 +9,23 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use caravan_protocol::{
     claim::Verdict,
-    offer::{Command, Event, Loss, Message, Missing},
+    offer::{Command, Event, Loss, Missing},
 };
 use caravan_tests::{
     invariants::{self, Invariant},
     sim::{self, Fate, Note, Plan, Report, What, World},
 };
 
+#[path = "sim/flaws.rs"]
+mod flaws;
 #[path = "../sim/tests/kit/seeds.rs"]
 mod seeds;
 
 /// Seeds that an ordinary run of the tests tries.
 const SEEDS: u64 = 300;
 
-/// Every eighth mesh is a large one.
-fn plan(seed: u64) -> Plan {
-    let machines = if seed % 8 == 7 { 50 } else { 1 + seed % 8 };
-    Plan::stormy(seed, usize::try_from(machines).unwrap())
-}
-
-/// Tells what happens in a replayed run.
-struct Told;
-
-impl Invariant for Told {
-    fn name(&self) -> &'static str {
-        "told"
-    }
-
-    fn note(&mut self, world: &World, note: &Note) -> Result<(), String> {
-        eprintln!(
-            "{:>8} host {:>2} {:?}",
-            world.now_ms(),
-            note.host,
-            note.what
-        );
-        Ok(())
-    }
-}
-
 fn replay(seed: u64) -> String {
-    format!(
-        "seed {seed} failed; replay it with\n    CARAVAN_SEED={seed} cargo test -p caravan-tests --test sim every_promise"
-    )
+    format!("seed {seed} failed; replay it, told step by step, with\n    scripts/sim market {seed}")
 }
 
 /// Counts what happens, by kind.
@@ -86,6 +61,7 @@ impl Invariant for Counted<'_> {
                     Loss::Infra => "infra",
                     Loss::Refused => "refused",
                     Loss::Overrun => "overrun",
+                    Loss::Stuck => "stuck",
                 },
                 Command::Done { verdict, .. } if *verdict == Verdict::Fail => "done: fail",
                 Command::Done { .. } => "done: pass",
@@ -93,18 +69,8 @@ impl Invariant for Counted<'_> {
                 Command::Late { .. } => "late",
                 Command::Reject { .. } => "reject",
                 Command::Gossip { .. } => "gossip",
-                Command::Send { message, .. } => match message {
-                    Message::Bid { .. } => "bid",
-                    Message::Award { .. } => "award",
-                    Message::Decline { .. } => "decline",
-                    Message::Refuse { .. } => "refuse",
-                    Message::Beat { .. } => "beat",
-                    Message::Renew { .. } => "renew",
-                    Message::Cancel { .. } => "cancel",
-                    Message::Result { .. } => "result",
-                    Message::Ack { .. } => "ack",
-                },
-                Command::WakeAt(_) => return Ok(()),
+                Command::Send { message, .. } => sim::kind(message),
+                Command::Appraise { .. } | Command::WakeAt(_) => return Ok(()),
             },
         };
         *self.0.lock().unwrap().entry(kind).or_default() += 1;
@@ -113,7 +79,7 @@ impl Invariant for Counted<'_> {
 }
 
 /// What storms are for: a run of many seeds that never saw one of these tested less than it says.
-const CORNERS: [&str; 30] = [
+const CORNERS: [&str; 32] = [
     "crash",
     "start",
     "unwant",
@@ -135,6 +101,8 @@ const CORNERS: [&str; 30] = [
     "gave up",
     "late",
     "gossip",
+    "offer",
+    "pass",
     "bid",
     "award",
     "decline",
@@ -150,9 +118,9 @@ fn run(seed: u64, counts: &Mutex<BTreeMap<&'static str, u64>>) -> Result<Report,
     let mut watchers = invariants::all();
     watchers.push(Box::new(Counted(counts)));
     if seeds::number("CARAVAN_SEED").is_some() {
-        watchers.insert(0, Box::new(Told));
+        watchers.insert(0, Box::new(sim::Told));
     }
-    sim::watch(plan(seed), watchers).map_err(|broken| {
+    sim::watch(Plan::of_seed(seed), watchers).map_err(|broken| {
         let (name, what, at_ms) = (broken.invariant, broken.what, broken.at_ms);
         format!("{name} is broken at {at_ms} ms: {what}")
     })
@@ -176,9 +144,12 @@ fn every_promise_holds_under_faults_and_the_mesh_heals() {
 #[test]
 fn an_equal_seed_gives_an_equal_run() {
     for seed in [3, 7, 20] {
-        let first = sim::run(plan(seed)).unwrap();
-        assert_eq!(Ok(first.clone()), sim::run(plan(seed)));
-        assert_ne!(first.trace, sim::run(plan(seed + 8)).unwrap().trace);
+        let first = sim::run(Plan::of_seed(seed)).unwrap();
+        assert_eq!(Ok(first.clone()), sim::run(Plan::of_seed(seed)));
+        assert_ne!(
+            first.trace,
+            sim::run(Plan::of_seed(seed + 8)).unwrap().trace
+        );
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn run(data: &Path, ci: &Ci) -> Result<ExitCode, CliError> {
     let json = ci.output.json;
     node::with_one(data, |socket| async move {
         (request.on, request.not_on) = super::place(data, &ci.place).await?;
-        follow(socket, request, json).await
+        follow(socket, Request::Ci(request), json).await
     })
 }
 
@@ -60,8 +60,13 @@ fn request(ci: &Ci) -> Result<CiRequest, CliError> {
     })
 }
 
-async fn follow(socket: PathBuf, request: CiRequest, json: bool) -> Result<ExitCode, CliError> {
-    let call = Call::start(&socket, &Request::Ci(request)).await;
+/// Shows a run that a request begins until it has ended.
+pub(super) async fn follow(
+    socket: PathBuf,
+    request: Request,
+    json: bool,
+) -> Result<ExitCode, CliError> {
+    let call = Call::start(&socket, &request).await;
     let mut call = call.map_err(|error| CliError::node(&error))?;
     let mut progress = Progress::new(!json);
     let mut last: Option<Arc<RunView>> = None;

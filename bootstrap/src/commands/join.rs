@@ -176,14 +176,12 @@ fn admitted(home: &Home, invite: &invite::Invite, again: bool) -> Result<(), Cli
     let mut certs = vec![joined.cert.clone()];
     certs.extend(joined.contacts.iter().map(|contact| contact.cert.clone()));
     let node = |error: HomeError| CliError::node(&error);
-    // Before the membership, which says that all is there.
-    for contact in &joined.contacts {
-        let Ok(cert) = contact.cert.open(joined.roster.mesh()) else {
-            continue;
-        };
-        home.save("addresses", &cert.node.to_string(), &contact.addresses)
-            .map_err(node)?;
-    }
+    // On disk with the membership, which says that all is there.
+    let contacts = joined.contacts.iter().filter_map(|contact| {
+        let cert = contact.cert.open(joined.roster.mesh()).ok()?;
+        Some((cert.node, &contact.cert, &contact.addresses[..]))
+    });
+    home.keep_contacts(contacts).map_err(node)?;
     if again {
         for signed in &certs {
             if let Ok(cert) = signed.open(joined.roster.mesh()) {

@@ -54,7 +54,10 @@ fn from(offset: Option<i64>, tail: Option<u64>) -> LogFrom {
     }
 }
 
-fn find_step<'a>(run: &'a RunView, name: Option<&str>) -> Result<&'a StepView, CliError> {
+pub(super) fn find_step<'a>(
+    run: &'a RunView,
+    name: Option<&str>,
+) -> Result<&'a StepView, CliError> {
     let found = match name {
         Some(name) => run
             .steps

@@ -3,7 +3,7 @@
 //! ```toml
 //! [lend]
 //! cores = 6               # steps that run at once, a core each; all cores, and all of each, if nothing is said
-//! memory = "12GiB"        # what one step may use; of all together where systemd runs the node
+//! memory = "12GiB"        # of all steps together: those that declare none share it
 //! disk = "100GiB"         # where the store is collected
 //! hours = "22:00-06:00"   # when work of others and of one's own is taken, by the wall clock
 //! ```
@@ -47,6 +47,7 @@ impl LendFile {
             // Everybody asks for the usual and uses less: nobody would run anything with less.
             let usual = caravan_protocol::action::Limits::default().memory_bytes;
             config.most.memory_bytes = memory.max(usual);
+            config.memory_bytes = memory;
         }
         if let Some(disk) = &self.disk {
             let amount = disk.parse::<Amount>();
@@ -93,6 +94,8 @@ mod tests {
         let config = applied(text).expect("good");
         assert_eq!((config.slots, config.cpu_millis), (3, Some(1000)));
         assert_eq!(config.most.memory_bytes, 12 << 30);
+        assert_eq!(config.resources().memory_bytes, 12 << 30);
+        assert_eq!(config.resources().cpu_millis, 3000);
         assert_eq!(config.store.high, Some(Amount::Bytes(100 << 30)));
         assert!(
             config

@@ -109,7 +109,7 @@ fn platforms(offers: &[OfferView]) -> String {
 }
 
 /// `20 s`, `3 min`, `5 h`, `12 d`.
-fn ago(then: Stamp, now: Stamp) -> String {
+pub(super) fn ago(then: Stamp, now: Stamp) -> String {
     let seconds = now.as_ms().saturating_sub(then.as_ms()) / 1000;
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -7,13 +7,19 @@ use std::{
     path::Path,
 };
 
-use caravan_protocol::{files::MemFiles, ids::BlobId, limits};
+use caravan_protocol::{
+    files::{Files, MemFiles},
+    ids::BlobId,
+    limits,
+};
 
 /// Most bytes that a repository may have in memory.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Most files of a repository.
 const FILES_MAX: usize = 500_000;
 const DEPTH_MAX: usize = 16;
+/// How hard a repository is packed: it is done while somebody waits.
+const PACK_LEVEL: i32 = 1;
 
 /// Why a repository could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +81,53 @@ pub fn read(path: &Path) -> Result<(MemFiles, BlobId), ArchiveError> {
             "it has no packages/ directory; is it an opam repository?",
         ));
     }
+    let state = state(&files);
+    Ok((files, state))
+}
+
+/// The name of a repository's state.
+fn state(files: &MemFiles) -> BlobId {
     let mut hash = Vec::new();
     for (path, bytes) in files.iter() {
         hash.extend_from_slice(path.as_bytes());
         hash.push(0);
         hash.extend_from_slice(BlobId::of(bytes).as_bytes());
     }
-    Ok((files, BlobId::of(&hash)))
+    BlobId::of(&hash)
+}
+
+/// The files of a repository as one archive (`.tar.zst`), for another node.
+pub fn pack(files: &dyn Files) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), PACK_LEVEL)?);
+    let mut dirs: Vec<String> = vec![String::new()];
+    while let Some(dir) = dirs.pop() {
+        if dir.split('/').count() > DEPTH_MAX {
+            return Err(io::Error::other("its directories are nested too deeply"));
+        }
+        for name in files.list(&dir) {
+            let path = match dir.as_str() {
+                "" => name,
+                dir => format!("{dir}/{name}"),
+            };
+            let Some(bytes) = files.read(&path) else {
+                dirs.push(path);
+                continue;
+            };
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, &path, &bytes[..])?;
+        }
+    }
+    tar.into_inner()?.finish()
+}
+
+/// What [`pack`] made, with the name of its state. It may come from anybody: who asked for a state
+/// compares.
+pub fn open_packed(reader: impl Read) -> io::Result<(MemFiles, BlobId)> {
+    let files = unpacked(zstd::Decoder::new(reader)?)?;
+    let state = state(&files);
+    Ok((files, state))
 }
 
 struct Room {
@@ -203,6 +249,25 @@ mod tests {
         let (files, state) = read(&root).expect("good");
         assert_eq!((files.len(), read(&archive).expect("good").1), (1, state));
         assert!(files.read(FILE).is_some());
+    }
+
+    #[test]
+    fn a_repository_that_was_packed_is_the_same_elsewhere() {
+        let dir = tempfile::tempdir().expect("writable");
+        let long = "x".repeat(120);
+        for name in ["a.1", "a.2", long.as_str()] {
+            let package = dir.path().join("packages/a").join(name);
+            fs::create_dir_all(package.join("files")).expect("writable");
+            fs::write(package.join("opam"), format!("name: {name}")).expect("writable");
+            fs::write(package.join("files/empty.patch"), "").expect("writable");
+        }
+        fs::write(dir.path().join("repo"), "opam-version: \"2.0\"").expect("writable");
+        let (files, state) = read(dir.path()).expect("good");
+        let packed = pack(&files).expect("memory");
+        assert_eq!(pack(&files).expect("memory"), packed);
+        let (again, same) = open_packed(&packed[..]).expect("just made");
+        assert_eq!((again, same), (files, state));
+        assert!(open_packed(&packed[..packed.len() / 2]).is_err());
     }
 
     #[test]

@@ -31,7 +31,16 @@ fn to_the_present(source: &FixedSource) {
         run.started = moved(run.started);
         run.finished = run.finished.map(moved);
     }
+    let mut overview = sample::overview(&snapshot);
+    overview.at = moved(overview.at);
+    for job in &mut overview.queue {
+        job.since = moved(job.since);
+    }
+    for run in &mut overview.running {
+        (run.began, run.phase_began) = (moved(run.began), moved(run.phase_began));
+    }
     source.set_snapshot(snapshot);
+    source.set_overview(overview);
 }
 
 /// The first step under way of the run under way, with what its log says.

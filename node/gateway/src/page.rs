@@ -24,6 +24,8 @@ pub(crate) mod error;
 pub(crate) mod home;
 pub(crate) mod nodes;
 pub(crate) mod project;
+pub(crate) mod queue;
+pub(crate) mod roles;
 pub(crate) mod run;
 pub(crate) mod step;
 pub(crate) mod variant;
@@ -83,7 +85,9 @@ const SHORT_ID_DIGITS: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Projects,
+    Queue,
     Nodes,
+    Roles,
     Elsewhere,
 }
 
@@ -112,6 +116,14 @@ impl Shell {
 
     pub(crate) fn in_projects(&self) -> bool {
         self.place == Place::Projects
+    }
+
+    pub(crate) fn in_queue(&self) -> bool {
+        self.place == Place::Queue
+    }
+
+    pub(crate) fn in_roles(&self) -> bool {
+        self.place == Place::Roles
     }
 
     pub(crate) fn in_nodes(&self) -> bool {

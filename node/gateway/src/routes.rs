@@ -114,7 +114,11 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/run/{run}/step/{want}", get(pages::step))
         .route("/run/{run}/step/{want}/log", get(live::log))
         .route("/run/{run}/step/{want}/tail", get(live::tail))
+        .route("/queue", get(pages::queue))
+        .route("/queue.json", get(api::queue))
         .route("/nodes", get(pages::nodes))
+        .route("/roles", get(pages::roles))
+        .route("/roles.json", get(api::roles))
         .route("/metrics", get(pages::metrics))
         .route("/events", get(live::events))
         .route("/assets/{name}", get(pages::asset))
@@ -143,7 +147,10 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 async fn guard(State(gateway): Shared, request: Request, next: Next) -> Answer {
     let wants_json = {
         let path = request.uri().path();
-        path.starts_with("/api/") || path.starts_with("/badge/")
+        path.starts_with("/api/")
+            || path.starts_with("/badge/")
+            || path == "/queue.json"
+            || path == "/roles.json"
     };
     let length = request
         .uri()

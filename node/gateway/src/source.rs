@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use caravan_protocol::{ids::RunId, policy::WantId, view::Snapshot};
+use caravan_protocol::{
+    ids::RunId,
+    policy::WantId,
+    view::{Overview, Snapshot},
+};
 use tokio::sync::watch;
 
 /// A piece of a step's log.
@@ -22,8 +26,8 @@ pub struct LogChunk {
     pub live: bool,
 }
 
-/// What the gateway shows. Every method may be called from many threads at once; `log` may wait
-/// for a disk, the other two may not.
+/// What the gateway shows. Every method may be called from many threads at once; `log`
+/// may wait for a disk and `overview` for the node, the other two may not.
 pub trait Source: Send + Sync {
     /// The present state.
     fn snapshot(&self) -> Arc<Snapshot>;
@@ -31,6 +35,9 @@ pub trait Source: Send + Sync {
     /// At most `max` bytes of a step's log from `offset`, or nothing where no such log is known.
     /// With a `max` of 0 it only tells the length.
     fn log(&self, run: RunId, want: WantId, offset: u64, max: usize) -> Option<LogChunk>;
+
+    /// What waits, what runs and what goes over the wire now; nothing where the node is stopping.
+    fn overview(&self) -> Option<Arc<Overview>>;
 
     /// Changes its number whenever the snapshot or a log did.
     fn changed(&self) -> watch::Receiver<u64>;
@@ -46,6 +53,7 @@ struct FixedLog {
 #[derive(Debug)]
 pub struct FixedSource {
     snapshot: RwLock<Arc<Snapshot>>,
+    overview: RwLock<Option<Arc<Overview>>>,
     logs: RwLock<BTreeMap<(RunId, WantId), FixedLog>>,
     revision: watch::Sender<u64>,
 }
@@ -56,6 +64,7 @@ impl FixedSource {
     pub fn new(snapshot: Snapshot) -> Self {
         Self {
             snapshot: RwLock::new(Arc::new(snapshot)),
+            overview: RwLock::new(None),
             logs: RwLock::new(BTreeMap::new()),
             revision: watch::Sender::new(0),
         }
@@ -67,6 +76,15 @@ impl FixedSource {
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Shows this overview from now on.
+    pub fn set_overview(&self, overview: Overview) {
+        *self
+            .overview
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(overview));
         self.revision.send_modify(|revision| *revision += 1);
     }
 
@@ -99,6 +117,13 @@ impl Source for FixedSource {
             total: log.bytes.len() as u64,
             live: log.live,
         })
+    }
+
+    fn overview(&self) -> Option<Arc<Overview>> {
+        self.overview
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -66,6 +66,10 @@ pub struct Config {
     pub roster: Roster,
     /// Where the blobs are that this node serves.
     pub source: Arc<dyn BlobSource>,
+    /// Serves bulk in its place, for tests of what lies come to.
+    #[cfg(any(test, feature = "rogue"))]
+    #[doc(hidden)]
+    pub liar: Option<crate::rogue::bulk::Liar>,
     /// Addresses to listen on.
     pub listen: Vec<String>,
     /// Addresses at which others reach this node, where they differ from those it listens on.
@@ -112,6 +116,8 @@ impl Config {
             cert,
             roster,
             source,
+            #[cfg(any(test, feature = "rogue"))]
+            liar: None,
             listen: Vec::new(),
             announce: Vec::new(),
             contacts: Vec::new(),

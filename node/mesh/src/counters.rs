@@ -14,6 +14,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Tally {
             $(pub(crate) $name: Tick,)*
+            /// What went to and came from each member.
+            pub(crate) traffic: crate::traffic::Traffic,
         }
 
         impl Tally {
@@ -45,6 +47,8 @@ counters! {
     bulk_out_bytes,
     /// Bytes of blobs fetched.
     bulk_in_bytes,
+    /// All bytes that came on bulk streams of this node's fetches.
+    bulk_wire_bytes,
     /// Blobs served.
     blobs_out,
     /// Blobs fetched.

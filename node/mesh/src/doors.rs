@@ -4,7 +4,7 @@
 
 use caravan_protocol::{
     identity::{Genesis, Key, NodeCert, Signed, Tier},
-    ids::MeshId,
+    ids::{BlobId, MeshId},
     limits::MESSAGE_BYTES_MAX,
     member::Revocation,
     platform::Platform,
@@ -14,14 +14,16 @@ use futures::executor::block_on;
 use libp2p::{StreamProtocol, request_response::Codec as _};
 
 use crate::{
-    bulk::serve::read_request,
+    bulk::words::{self, Ask, Standing, Tell},
     event::{Contact, Refusal, Welcome},
     frames::Frames,
-    limits::{CONTROL_BYTES_MAX, GREETING_BYTES_MAX},
+    limits::{BULK_WORD_BYTES_MAX, CONTROL_BYTES_MAX, GREETING_BYTES_MAX},
     names,
     wire::{self, Admit, Answer, Control, ControlAnswer, Greeting, Hello},
 };
 
+/// Largest word on a bulk stream, bytes.
+pub const BLOBS_MAX: usize = BULK_WORD_BYTES_MAX;
 /// Largest greeting and its answer, bytes.
 pub const GREETING_MAX: usize = GREETING_BYTES_MAX;
 /// Largest frame of the control protocol and its answer, bytes.
@@ -70,18 +72,19 @@ pub fn frame(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(again.into_inner())
 }
 
-/// Which blobs are asked for, and nothing behind.
+/// What is asked on a bulk stream.
 #[must_use]
 pub fn blobs(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut from = bytes;
-    let ids = block_on(read_request(&mut from)).ok()?;
-    if !from.is_empty() {
-        return None;
-    }
-    let mut again = u32::try_from(ids.len()).ok()?.to_be_bytes().to_vec();
-    ids.iter()
-        .for_each(|id| again.extend_from_slice(id.as_bytes()));
-    Some(again)
+    let word = words::decode::<Ask>(bytes).ok()?;
+    let frame = words::frame(&word).ok().filter(|_| word.is_good())?;
+    Some(frame[4..].to_vec())
+}
+
+/// What is answered on one.
+#[must_use]
+pub fn blobs_answer(bytes: &[u8]) -> Option<Vec<u8>> {
+    let word = words::decode::<Tell>(bytes).ok()?;
+    Some(words::frame(&word).ok()?[4..].to_vec())
 }
 
 /// The name of a topic, of the mesh whose id is all zeros.
@@ -164,9 +167,53 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let greetings = greetings.iter().map(|one| ("mesh_greeting", one.encode()));
     let answers = answers.iter().map(|one| ("mesh_answer", one.encode()));
-    greetings
-        .chain(answers)
-        .map(|(door, bytes)| (door, bytes.expect("it is small")))
+    let all = greetings.chain(answers);
+    let all = all.map(|(door, bytes)| (door, bytes.expect("it is small")));
+    all.chain(bulk_samples()).collect()
+}
+
+/// One of each word on a bulk stream.
+fn bulk_samples() -> Vec<(&'static str, Vec<u8>)> {
+    let blob = BlobId::from_bytes([1; 32]);
+    let blobs = vec![blob, BlobId::from_bytes([2; 32])];
+    let asks = [
+        Ask::Watch { number: 1, blob },
+        Ask::Outline { number: 2, blob },
+        Ask::Piece {
+            number: 3,
+            blob,
+            piece: 4,
+            groups: 5,
+        },
+        Ask::Blobs { number: 6, blobs },
+        Ask::Cancel { number: 7 },
+    ];
+    let standing = |standing| Tell::Standing {
+        number: 1,
+        standing,
+    };
+    let tells = [
+        standing(Standing::Absent),
+        standing(Standing::Whole { size: 8 }),
+        standing(Standing::Part {
+            size: 9,
+            have: vec![10, 11],
+        }),
+        Tell::Have {
+            number: 12,
+            pieces: vec![13, 14],
+        },
+        Tell::Outline { number: 15 },
+        Tell::Piece { number: 16 },
+        Tell::Blobs { number: 17 },
+        Tell::No { number: 18 },
+    ];
+    let asks = asks.iter().map(|ask| ("mesh_blobs", words::frame(ask)));
+    let tells = tells
+        .iter()
+        .map(|tell| ("mesh_blobs_answer", words::frame(tell)));
+    let all = asks.chain(tells);
+    all.map(|(door, frame)| (door, frame.expect("it is small")[4..].to_vec()))
         .collect()
 }
 

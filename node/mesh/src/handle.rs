@@ -1,13 +1,6 @@
 //! What the rest of the node holds: a handle that sends commands to the actor and fetches blobs.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc};
 
 use caravan_protocol::{
     facts::Facts,
@@ -22,16 +15,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    bulk::{
-        BlobSink, FetchError, Fetched, Wanted,
-        fetch::{Failure, Fetch},
-        pipe::Terms,
-    },
+    bulk::{BlobSink, FetchError, Fetched, Order, Wanted, fetch, flow::Terms, shelf::Shelf},
     counters::{Counters, Tally},
     event::Contact,
     members::{Member, Members},
-    names::{AddressError, parse_address, peer_of},
+    names::{AddressError, parse_address},
     streams,
+    traffic::Moved,
 };
 
 /// Why something was not even queued.
@@ -141,6 +131,8 @@ pub struct Handle {
     terms: Terms,
     tasks: TaskTracker,
     tally: Arc<Tally>,
+    shelf: Arc<Shelf>,
+    me: NodeId,
 }
 
 /// What a handle reads without asking the actor.
@@ -148,6 +140,8 @@ pub(crate) struct Readers {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) members: watch::Receiver<Arc<Members>>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) me: NodeId,
 }
 
 impl fmt::Debug for Handle {
@@ -174,6 +168,8 @@ impl Handle {
             terms,
             tasks,
             tally: readers.tally,
+            shelf: readers.shelf,
+            me: readers.me,
         }
     }
 
@@ -311,7 +307,7 @@ impl Handle {
     }
 
     /// Whether there is a connection with a member, after dialling it if need be.
-    async fn reach(&self, node: NodeId) -> bool {
+    pub(crate) async fn reach(&self, node: NodeId) -> bool {
         if self.status.borrow().connected.binary_search(&node).is_ok() {
             return true;
         }
@@ -325,69 +321,65 @@ impl Handle {
         self.tally.read()
     }
 
-    /// Fetches blobs from `providers`, asking the next for what those before did not give. To
-    /// resume, ask again for what is missing. Dropping the future ends the transfer.
+    /// What went between this node and each member in bulk streams, the busiest first.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<Moved> {
+        self.tally.traffic.read()
+    }
+
+    /// Fetches blobs from all of `providers` at once, each as far as it has them. What one does not
+    /// give is asked of another. Large blobs that were begun earlier are gone on with, and served to
+    /// others while they come. Dropping the future ends the transfer.
     pub async fn fetch(
         &self,
         providers: &[NodeId],
         wanted: Vec<Wanted>,
         sink: Arc<dyn BlobSink>,
     ) -> Result<Fetched, FetchError> {
-        let tally = Arc::clone(&self.tally);
-        let mut fetch = Fetch::new(wanted, sink, self.terms.clone(), tally);
-        for provider in providers {
-            if fetch.is_done() {
-                break;
-            }
-            let connected = self.reach(*provider).await;
-            let Some(peer) = peer_of(*provider).filter(|_| connected) else {
-                fetch.failed(*provider, "it is not connected".to_owned());
-                continue;
-            };
-            let mut streams = self.streams.clone();
-            let moved = fetch.moved();
-            let work = fetch.ask(&mut streams, peer);
-            let asked = self.watching(*provider, &moved, work).await?;
-            match asked {
-                None => {}
-                Some(Failure::Lost(reason)) => fetch.failed(*provider, reason),
-                Some(Failure::Broke(reason)) => {
-                    let report = Command::Report {
-                        node: *provider,
-                        reason: reason.clone(),
-                    };
-                    // A full queue costs the report, not the fetch.
-                    let _ = self.command(report);
-                    fetch.failed(*provider, reason);
-                }
-            }
-        }
-        Ok(fetch.finish())
+        let order = Order {
+            providers: providers.to_vec(),
+            wanted,
+            sink,
+            progress: Arc::default(),
+        };
+        self.fetch_order(order).await
     }
 
-    /// Awaits a transfer, telling the actor now and then that the peer is alive as long as bytes
-    /// come: behind a slow link's worth of blobs a ping may take too long.
-    async fn watching<T>(
-        &self,
-        node: NodeId,
-        moved: &AtomicU64,
-        work: impl Future<Output = T>,
-    ) -> T {
-        let mut beat = tokio::time::interval(Duration::from_secs(1));
-        let mut seen = moved.load(Ordering::Relaxed);
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                _ = beat.tick() => {
-                    let bytes = moved.load(Ordering::Relaxed);
-                    if bytes != seen {
-                        seen = bytes;
-                        let _ = self.command(Command::Alive(node));
-                    }
-                }
-            }
-        }
+    /// The same, telling how many bytes have come.
+    pub async fn fetch_order(&self, order: Order) -> Result<Fetched, FetchError> {
+        fetch::run(self.clone(), order).await
+    }
+
+    pub(crate) const fn me(&self) -> NodeId {
+        self.me
+    }
+
+    pub(crate) fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
+    pub(crate) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(crate) fn streams(&self) -> streams::Control {
+        self.streams.clone()
+    }
+
+    /// Holds against a node that a transfer showed that it breaks the rules.
+    pub(crate) fn report(&self, node: NodeId, reason: String) {
+        // A full queue costs the report, not the fetch.
+        let _ = self.command(Command::Report { node, reason });
+    }
+
+    /// Tells the actor that a peer is alive, for bytes come: behind a slow link's worth of blobs a
+    /// ping may take too long.
+    pub(crate) fn alive(&self, node: NodeId) {
+        let _ = self.command(Command::Alive(node));
     }
 
     /// Closes all connections and ends all transfers; returns when nothing is left running.

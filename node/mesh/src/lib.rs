@@ -29,14 +29,15 @@ mod names;
 mod outbox;
 mod purse;
 mod replay;
-#[cfg(feature = "rogue")]
+#[cfg(any(test, feature = "rogue"))]
 #[doc(hidden)]
 pub mod rogue;
 mod start;
 mod streams;
+mod traffic;
 mod wire;
 
-pub use bulk::{BlobSink, BlobSource, FetchError, Fetched, Size, Wanted};
+pub use bulk::{BlobSink, BlobSource, FetchError, Fetched, Order, Place, ReadAt, Size, Wanted};
 pub use config::{Config, Relay, Timing};
 pub use counters::Counters;
 pub use event::{Contact, Event, Refusal, Welcome};
@@ -45,6 +46,7 @@ pub use join::{JoinError, Joined, join};
 pub use members::{Member, Members};
 pub use names::{AddressError, address_with_node, check_address};
 pub use start::{Mesh, MeshError};
+pub use traffic::Moved;
 
 #[cfg(test)]
 mod tests;

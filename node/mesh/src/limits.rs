@@ -154,15 +154,54 @@ pub(crate) const SENT_AWAY: Duration = Duration::from_secs(300);
 
 /// Bulk streams served at once for one peer.
 pub(crate) const BULK_PER_PEER_MAX: usize = 4;
-/// Bulk streams served at once.
-pub(crate) const BULK_MAX: usize = 32;
+/// Bulk streams served at once; each has one piece in memory at a time.
+pub(crate) const BULK_MAX: usize = 64;
 /// Bulk streams kept while the hello with a dialled peer is under way.
 pub(crate) const BULK_HELD_MAX: usize = 4;
-/// Bytes moved by one system call of a bulk stream.
-pub(crate) const BULK_CHUNK: usize = 128 * 1024;
 /// Bytes that have to move in each idle period, unless the transfer is done sooner.
 pub(crate) const BULK_PROGRESS_MIN: u64 = 16 * 1024;
-/// How often a busy provider is asked again.
+/// Largest word on a bulk stream, bytes: a request of most blobs.
+pub(crate) const BULK_WORD_BYTES_MAX: usize = BLOBS_PER_REQUEST_MAX * 32 + 1024;
+/// Questions of one bulk stream that wait; more are not read.
+pub(crate) const BULK_ASKED_MAX: usize = 256;
+/// Blobs that one bulk stream watches; of more nothing is told.
+pub(crate) const WATCHED_MAX: usize = 64;
+/// Pieces named in one word about what is there.
+pub(crate) const HAVE_MAX: usize = 1024;
+/// Least time between two words about what is there.
+pub(crate) const HAVE_PAUSE: Duration = Duration::from_millis(100);
+/// Blobs that are served while they are fetched.
+pub(crate) const GROWING_MAX: usize = 256;
+/// How long what was fetched is served from where it was put, until the store has it.
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
+/// Bytes of outlines that are kept in memory: of 128 GiB of blobs.
+pub(crate) const OUTLINES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one unit of a fetch.
+pub(crate) const UNIT_BYTES: u64 = 256 * 1024;
+/// Blobs of one unit.
+pub(crate) const UNIT_BLOBS_MAX: usize = 1024;
+/// Blobs up to this size are fetched whole, of one provider each.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes asked of one provider and not here yet.
+pub(crate) const FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Units asked of one provider and not here yet.
+pub(crate) const FLIGHTS_PER_PROVIDER_MAX: usize = 64;
+/// Providers that are asked for one unit at once.
+pub(crate) const HOLDERS_MAX: usize = 2;
+/// Least time after which a unit is late and may be asked of a second provider.
+pub(crate) const LATE_MIN: Duration = Duration::from_secs(2);
+/// How long a source that has nothing of a node's own share is spared.
+pub(crate) const DRY_PAUSE: Duration = Duration::from_secs(1);
+/// Time between two looks of a fetch at what is late.
+pub(crate) const FETCH_TICK: Duration = Duration::from_millis(50);
+/// Providers of one fetch; those that ask for the same join while there is room.
+pub(crate) const PROVIDERS_MAX: usize = 64;
+/// Large blobs that one fetch brings at once.
+pub(crate) const LARGE_AT_ONCE: usize = 8;
+/// Untrue words about what is there after which a provider is not asked any more.
+pub(crate) const STRIKES_MAX: u32 = 3;
+/// How often a busy or lost provider is asked again.
 pub(crate) const BUSY_TRIES_MAX: u32 = 6;
 /// First pause before a busy provider is asked again; it doubles.
 pub(crate) const BUSY_PAUSE: Duration = Duration::from_millis(50);

@@ -30,6 +30,8 @@ use crate::{
     wire::{self, Answer, Greeting, Hello},
 };
 
+pub mod bulk;
+
 /// Time between two bursts.
 const BEAT: Duration = Duration::from_millis(10);
 /// Streams that it has open at once, which is more than it may.

@@ -23,7 +23,7 @@ use crate::{
     actor::{self, Actor, Setup},
     behaviour::{self, Behaviour, Parts, SetupError},
     book::Book,
-    bulk::pipe::Terms,
+    bulk::{flow::Terms, serve::Shop},
     config::Config,
     counters::Tally,
     event::Event,
@@ -148,6 +148,7 @@ impl Made {
         let (members, members_reader) = watch::channel(Arc::new(Members::default()));
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let shop = shop(&config, &tally, &cancel);
         let mut actor = Actor::new(Setup {
             me,
             cert: config.cert,
@@ -160,7 +161,7 @@ impl Made {
             timing: config.timing,
             operator_connections: config.operator_connections,
             relay: config.relay,
-            source: config.source,
+            shop: shop.clone(),
             status,
             members,
             events,
@@ -173,18 +174,31 @@ impl Made {
             status: status_reader,
             members: members_reader,
             tally,
-        };
-        let terms = Terms {
-            idle: config.timing.bulk_idle,
-            cancel,
+            shelf: shop.shelf,
+            me,
         };
         Ok(Self {
             actor,
             commands: command_queue,
-            handle: Handle::new(commands, readers, streams, terms, tasks.clone()),
+            handle: Handle::new(commands, readers, streams, shop.terms, tasks.clone()),
             events: event_queue,
             tasks,
         })
+    }
+}
+
+/// What bulk is served with.
+fn shop(config: &Config, tally: &Arc<Tally>, cancel: &CancellationToken) -> Shop {
+    Shop {
+        source: Arc::clone(&config.source),
+        shelf: Arc::default(),
+        tally: Arc::clone(tally),
+        terms: Terms {
+            idle: config.timing.bulk_idle,
+            cancel: cancel.clone(),
+        },
+        #[cfg(any(test, feature = "rogue"))]
+        liar: config.liar.clone(),
     }
 }
 

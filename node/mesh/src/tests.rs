@@ -13,4 +13,5 @@ mod relay;
 mod relayed;
 mod rogue;
 mod strangers;
+mod swarm;
 mod words;

@@ -22,9 +22,9 @@ pub(crate) const ADMIT: &str = "/caravan/admit/2";
 /// What versions before this one spoke.
 pub(crate) const OLDER_ADMIT: &str = "/caravan/admit/1";
 /// Messages and questions between members.
-pub(crate) const CONTROL: &str = "/caravan/control/1";
+pub(crate) const CONTROL: &str = "/caravan/control/2";
 /// Blobs between members.
-pub(crate) const BLOBS: &str = "/caravan/blobs/1";
+pub(crate) const BLOBS: &str = "/caravan/blobs/2";
 /// Frames between the membership engines of members.
 pub(crate) const MEMBER: &str = "/caravan/member/1";
 
@@ -199,7 +199,7 @@ fn batch(mut rest: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 /// Beginning of the names of all topics of a mesh.
 fn topic_prefix(mesh: MeshId) -> String {
-    format!("caravan/{mesh}/offers/1/")
+    format!("caravan/{mesh}/offers/2/")
 }
 
 /// The topic of a platform's offers.

@@ -19,11 +19,13 @@ mod foreign;
 mod group;
 mod own;
 mod removal;
+mod spent;
 
 pub(crate) use foreign::{DEVICES, Leftover, clean as clean_foreign};
 pub(crate) use group::{Group, Members};
 use own::{Home, v1_parent};
 use removal::{kill_all, remove};
+pub use spent::cpu_ms;
 
 /// First part of the name of every directory of ours.
 const PREFIX: &str = "caravan-";

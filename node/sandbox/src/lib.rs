@@ -53,6 +53,7 @@ mod sys;
 mod wire;
 
 pub use cell::privileges::never_dump;
+pub use cgroup::cpu_ms;
 pub use defences::{Defence, DefenceError, Defences};
 pub use fake::{End, FakeSandbox, Script};
 pub use gate::GATE_PORT;

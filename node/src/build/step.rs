@@ -16,7 +16,7 @@ use caravan_protocol::{
     limits,
 };
 use caravan_sandbox::{
-    Bind, Error, Exit, Image, JobName, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
+    Bind, Error, Exit, Image, Killer, Limit, Limits, Meter, Root, Running, Spec, Status,
 };
 use caravan_store::{StoreError, Workspace};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -147,10 +147,7 @@ impl Step<'_> {
             work: inside(workspace.work())?,
         };
         let bad = |error: caravan_sandbox::SpecError| error.to_string();
-        let short = self.name.get(..16).unwrap_or(self.name);
-        let job: JobName = format!("{}-{short}", self.builder.tag)
-            .parse()
-            .map_err(bad)?;
+        let job = self.builder.job(self.name).map_err(bad)?;
         let mut spec = Spec::new(job, root, self.run.argv.clone());
         if let Some(image) = stack.image {
             spec.image = Some(Image {

@@ -95,18 +95,14 @@ async fn answer(mut stream: UnixStream, handle: &Handle, tasks: &Tasks) -> io::R
         return Ok(());
     };
     match request {
-        Request::Ci(request) => match handle.ci(request).await {
-            Ok(run) => {
-                let (_, mut nothing) = mpsc::channel(1);
-                let told = follow_run(&mut stream, handle, run, &mut nothing).await;
-                if told.is_err() {
-                    // Whoever asked is gone, however that came about; a run that has ended stays.
-                    let _ = handle.cancel(run).await;
-                }
-                told
-            }
-            Err(text) => wire::write(&mut stream, &Reply::Error(text)).await,
-        },
+        Request::Ci(request) => {
+            let begun = handle.ci(request).await;
+            follow_begun(&mut stream, handle, begun).await
+        }
+        Request::Again { run, on, not_on } => {
+            let begun = handle.again(run, on, not_on).await;
+            follow_begun(&mut stream, handle, begun).await
+        }
         Request::Build(request) => build(&mut stream, handle, request).await,
         Request::Log {
             run,
@@ -151,6 +147,25 @@ async fn answer(mut stream: UnixStream, handle: &Handle, tasks: &Tasks) -> io::R
             wire::write(&mut stream, &reply).await
         }
     }
+}
+
+/// Tells of a run that was begun for whoever asks, or why it was not.
+async fn follow_begun(
+    stream: &mut UnixStream,
+    handle: &Handle,
+    begun: Result<RunId, String>,
+) -> io::Result<()> {
+    let run = match begun {
+        Ok(run) => run,
+        Err(text) => return wire::write(stream, &Reply::Error(text)).await,
+    };
+    let (_, mut nothing) = mpsc::channel(1);
+    let told = follow_run(stream, handle, run, &mut nothing).await;
+    if told.is_err() {
+        // Whoever asked is gone, however that came about; a run that has ended stays.
+        let _ = handle.cancel(run).await;
+    }
+    told
 }
 
 async fn drain(
@@ -202,6 +217,11 @@ async fn simple(handle: &Handle, request: Request) -> Result<Reply, String> {
         }
         Request::Renew => Reply::Renewed {
             expires: handle.renew().await?,
+        },
+        Request::Overview => Reply::Overview(handle.overview().await?),
+        Request::Job(prefix) => match handle.job(prefix).await {
+            Ok(job) => Reply::Job(Box::new(job)),
+            Err(text) => Reply::Refused(text),
         },
         Request::Nodes => Reply::Nodes(handle.snapshot().nodes.clone()),
         Request::Stop => {

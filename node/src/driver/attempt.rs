@@ -11,11 +11,14 @@ use caravan_protocol::{
 use super::{
     Driver, Notice,
     flights::Left,
-    inputs, keeping,
+    index, inputs, keeping,
     outcome::{Landed, Reported},
     weigh::Reuse,
 };
-use crate::build::{Built, Secrets};
+use crate::{
+    build::{Built, Secrets},
+    clock,
+};
 
 /// The most that a node that allows this lends to others.
 pub(super) fn lent(most: &Limits) -> Limits {
@@ -64,7 +67,8 @@ impl Driver {
         self.changed = true;
         // What an owner may not have done here it may not have from another's run either.
         let most = &self.shared.config.most;
-        match refusal(&encoded, key, most, own) {
+        let why = refusal(&encoded, key, most, own).or_else(|| self.overtaking(attempt, &encoded));
+        match why {
             Some(why) => self.tell_left(attempt, why),
             None => {
                 if let Some(encoded) = self.flights.join(attempt, encoded) {
@@ -75,6 +79,13 @@ impl Driver {
         if own {
             self.show_standing(key);
         }
+    }
+
+    /// Why an attempt is not what room was made for, if it is not: its owner said that it takes less.
+    fn overtaking(&self, attempt: AttemptId, encoded: &[u8]) -> Option<String> {
+        let needs = Action::decode(encoded).ok()?.needs();
+        let why = "the action takes other room than its owner said";
+        (!self.engine.makes_room(attempt, &needs)).then(|| why.to_owned())
     }
 
     /// Starts the run of an action of which nothing runs.
@@ -92,6 +103,7 @@ impl Driver {
             Ok(action) if !own => self.done_before(key, action),
             _ => None,
         };
+        let headway = self.headways.begin(key);
         let providers = self.providers(attempt.owner);
         // A secret is for what its own node wants, and nobody else.
         let secrets = match &action {
@@ -103,20 +115,28 @@ impl Driver {
             let built = match (done_before, action) {
                 (Some(built), _) => built,
                 (None, Ok(action)) if action.key() == Ok(key) => {
-                    match inputs::bring(&shared, &action, &providers, &cancel).await {
+                    let begun = clock::now();
+                    let bring = index::bring(&shared, &action, &providers, &cancel);
+                    match headway.fetching(bring).await {
                         Ok(bytes) => {
                             fetched_bytes = bytes;
+                            shared.pace.note(bytes, clock::now().since(begun));
+                            headway.runs();
                             shared
                                 .builder
                                 .build(&action, &key.to_string(), &secrets, &cancel)
                                 .await
                         }
-                        Err(why) => Built::infra(why),
+                        Err(lacking) => Built {
+                            output: lacking.tree,
+                            ..Built::infra(lacking.why)
+                        },
                     }
                 }
                 (None, Ok(_)) => Built::infra("the action is not the one that was offered"),
                 (None, Err(error)) => Built::infra(error.to_string()),
             };
+            headway.keeps();
             let built = keeping::check_built(&shared, attempt, built).await;
             let notice = Notice::Built {
                 attempt,
@@ -214,8 +234,8 @@ impl Driver {
     ) {
         let shared = std::sync::Arc::clone(&self.shared);
         let held = self.shared.home.store.hold();
+        let output: Vec<TreeId> = self.to_bring(key, node, &claim).into_iter().collect();
         self.shared.tasks.spawn("fetch result", async move {
-            let output: Vec<TreeId> = claim.output.into_iter().collect();
             let mut blobs: Vec<Wanted> = claim
                 .outputs
                 .values()

@@ -47,11 +47,8 @@ pub(crate) fn pinned(home: &Home) -> Vec<Base> {
 impl Driver {
     /// Has the bases of a run: those pinned, and those that must be imported first.
     pub(crate) fn find_bases(&mut self, run: RunId) {
-        let names = self
-            .runs
-            .get(&run)
-            .map(|run| run.bases.clone())
-            .unwrap_or_default();
+        let run_bases = self.runs.get(&run).map(|run| run.bases.clone());
+        let names = run_bases.unwrap_or_default();
         let names = if names.is_empty() {
             self.shared.config.bases.clone()
         } else {
@@ -60,22 +57,7 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         let trusted = self.trusted();
         self.shared.tasks.spawn("bases", async move {
-            let found = async {
-                let mut bases = Vec::new();
-                for name in names {
-                    // A base that a person has imported under a name of its own.
-                    if base::importable(&name).is_err()
-                        && let Some(base) = known(&shared, &name)?
-                    {
-                        bases.push(base);
-                        continue;
-                    }
-                    let wanted = base::importable(&name).map_err(|error| error.to_string())?;
-                    bases.push(have(&shared, &trusted, wanted, false).await?);
-                }
-                Ok(bases)
-            };
-            let found = found.await;
+            let found = all(&shared, &trusted, names).await;
             let _ = shared.notices.send(Notice::Bases { run, found }).await;
         });
     }
@@ -119,6 +101,27 @@ impl Driver {
         self.bases.push(base);
         self.changed = true;
     }
+}
+
+/// The bases of these names: those pinned, and those that must be imported first.
+pub(super) async fn all(
+    shared: &Arc<Shared>,
+    trusted: &[NodeId],
+    names: Vec<String>,
+) -> Result<Vec<Base>, String> {
+    let mut bases = Vec::new();
+    for name in names {
+        // A base that a person has imported under a name of its own.
+        if base::importable(&name).is_err()
+            && let Some(base) = known(shared, &name)?
+        {
+            bases.push(base);
+            continue;
+        }
+        let wanted = base::importable(&name).map_err(|error| error.to_string())?;
+        bases.push(have(shared, trusted, wanted, false).await?);
+    }
+    Ok(bases)
 }
 
 /// The base that is pinned under this name, if all of it is here.

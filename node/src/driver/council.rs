@@ -9,7 +9,7 @@ use std::{
 
 use caravan_protocol::{
     codec,
-    identity::{Signed, cordon::Cordon, revocation::Revocation},
+    identity::{Ends, Record as _, Signed, cordon::Cordon, revocation::Revocation},
     ids::NodeId,
     limits,
     time::Stamp,
@@ -33,6 +33,8 @@ pub(crate) struct Cordons {
     heard: BTreeSet<NodeId>,
     /// Members that are being told.
     telling: BTreeSet<NodeId>,
+    /// Until when the one that this node obeys counts.
+    obeyed_until: Option<Stamp>,
 }
 
 impl Cordons {
@@ -46,7 +48,9 @@ impl Cordons {
 impl Driver {
     /// What was said in earlier lives.
     pub(crate) fn load_cordons(&mut self) {
-        let me = self.shared.home.key.node();
+        let (me, now) = (self.shared.home.key.node(), clock::stamp());
+        // What it has said itself it says anew, however long it was away.
+        let is_founder = self.is_founder();
         let kept = self.shared.home.store.records(CORDON).unwrap_or_default();
         for (name, bytes) in kept {
             let roster = &self.membership.roster;
@@ -54,7 +58,10 @@ impl Driver {
             let said = signed
                 .map_err(|error| error.to_string())
                 .and_then(|signed| {
-                    let cordon = roster.cordoned_by(&signed);
+                    let cordon = match is_founder {
+                        true => signed.open(roster.mesh()),
+                        false => roster.cordoned_by(&signed, now),
+                    };
                     let cordon = cordon.map_err(|refused| refused.to_string())?;
                     Ok((cordon, signed))
                 });
@@ -176,8 +183,30 @@ impl Driver {
         Ok(())
     }
 
+    /// Says those cordons anew that would soon not count any more; ends the one that this node obeys
+    /// once it does not.
+    fn renew_cordons(&mut self) {
+        let now = clock::stamp();
+        if self.is_founder() {
+            let due = (self.stance.cordons.said.iter())
+                .filter(|(_, (said, _))| said.on && said.is_due(now))
+                .map(|(node, (said, _))| (*node, said.why.clone()));
+            for (node, why) in due.collect::<Vec<_>>() {
+                if let Err(why) = self.cordon(node, true, &why) {
+                    tracing::debug!(node = %node.fmt_short(), %why, "a cordon is not said anew");
+                }
+            }
+        }
+        let cordons = &mut self.stance.cordons;
+        if cordons.obeyed_until.is_some_and(|until| now >= until) {
+            cordons.obeyed_until = None;
+            self.stance.reasons.cordoned = None;
+        }
+    }
+
     /// Tells those members who are here and have not heard yet.
     pub(crate) fn look_at_cordons(&mut self) {
+        self.renew_cordons();
         let Some(mesh) = &self.shared.mesh else {
             return;
         };
@@ -224,7 +253,7 @@ impl Driver {
     /// The council tells this node whether it takes work.
     pub(super) fn hear_cordon(&mut self, signed: &Signed<Cordon>) -> Answer {
         let refuse = |why: String| Answer::Refused(why);
-        let cordon = match self.membership.roster.cordoned_by(signed) {
+        let cordon = match self.membership.roster.cordoned_by(signed, clock::stamp()) {
             Ok(cordon) => cordon,
             Err(refused) => return refuse(refused.to_string()),
         };
@@ -235,7 +264,7 @@ impl Driver {
         // One that was overtaken on its way, or is said once more.
         let held = home.load::<Signed<Cordon>>(CORDON, &me.to_string());
         let held = held.ok().flatten();
-        let held = held.and_then(|held| self.membership.roster.cordoned_by(&held).ok());
+        let held = held.and_then(|held| held.open(self.membership.roster.mesh()).ok());
         if held.is_some_and(|held| held.at >= cordon.at) {
             return Answer::Taken;
         }
@@ -251,6 +280,10 @@ impl Driver {
         let roster = &self.membership.roster;
         let founder = roster.vouches(roster.genesis().founder);
         let by = founder.map_or("the founding node", |cert| cert.operator.as_str());
+        self.stance.cordons.obeyed_until = match cordon.ends() {
+            Ends::At(end) => Some(end),
+            Ends::WithMember(_) | Ends::Never => None,
+        };
         self.stance.reasons.cordoned = cordon.on.then(|| (by.to_owned(), cordon.why.clone()));
     }
 }

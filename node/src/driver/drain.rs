@@ -6,7 +6,7 @@ use std::time::Duration;
 use caravan_protocol::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, Notice};
+use super::{Driver, Notice, runs::Run};
 use crate::{build::chain, clock, control::Reply, mode::Going};
 
 /// How long owners are waited for that do not acknowledge results.
@@ -88,7 +88,7 @@ impl Driver {
             return;
         }
         let runs = self.runs.values();
-        let runs = runs.filter(|run| run.view.finished.is_none()).count() as u64;
+        let runs = runs.filter(|run| self.is_owed(run)).count() as u64;
         let attempts = self.flights.len() as u64;
         let owed = self.engine.owed() as u64;
         let now = clock::now();
@@ -114,6 +114,14 @@ impl Driver {
                 total: drain.most,
             });
         }
+    }
+
+    /// Whether a run that has not ended is this node's to end, or to show to whoever asked here.
+    fn is_owed(&self, run: &Run) -> bool {
+        let me = self.shared.home.key.node();
+        let charge = self.roles.engine.charge(run.view.id);
+        let asked_here = charge.is_none_or(|charge| charge.requester == me);
+        run.view.finished.is_none() && (asked_here || run.policy.is_some())
     }
 
     /// Nothing is left to do: the others are told, then this is over.

@@ -39,6 +39,7 @@ pub(crate) type ToldAll = BTreeMap<NodeId, Told>;
 impl Driver {
     /// Something about a member has changed.
     pub(crate) fn follow_member(&mut self, node: NodeId) {
+        self.seat_member(node);
         if node == self.shared.home.key.node() {
             return;
         }
@@ -68,8 +69,10 @@ impl Driver {
             _ => {}
         }
         self.told.insert(node, now.clone());
+        self.index_member(node, &member.cert.operator, now.life);
         self.market(offer::Event::PeerUp {
             node,
+            operator: member.cert.operator.clone(),
             platforms: now.platforms,
             emulated: now.emulated,
         });
@@ -137,6 +140,7 @@ impl Driver {
         self.changed = true;
         if self.told.remove(&node).is_some() {
             tracing::info!(node = %node.fmt_short(), "a member is gone");
+            self.index_gone(node);
             self.market(offer::Event::PeerDown(node));
         }
     }

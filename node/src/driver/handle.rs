@@ -7,7 +7,7 @@ use caravan_protocol::{
     ids::{NodeId, RunId},
     policy::WantId,
     time::Stamp,
-    view::{RunView, Snapshot},
+    view::{JobView, Overview, RunView, Snapshot},
 };
 use caravan_store::{LogError, LogReader};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,6 +54,40 @@ impl Handle {
             .iter()
             .find(|run| run.id == id)
             .cloned()
+    }
+
+    /// What waits, what runs and what goes over the wire now; nothing where the node is stopping.
+    /// Only where blocking is allowed.
+    pub(crate) fn overview_blocking(&self) -> Option<Arc<Overview>> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.blocking_send(Ask::Overview { reply }).ok()?;
+        answer.blocking_recv().ok()?.ok()
+    }
+
+    /// What waits, what runs and what goes over the wire now.
+    pub async fn overview(&self) -> Result<Arc<Overview>, String> {
+        self.ask(|reply| Ask::Overview { reply }).await
+    }
+
+    /// What became of a job that is named by the first digits of its key.
+    pub async fn job(&self, prefix: String) -> Result<JobView, String> {
+        self.ask(|reply| Ask::Job { prefix, reply }).await
+    }
+
+    /// Takes what a run asked for through once more, what has passed kept.
+    pub async fn again(
+        &self,
+        run: RunId,
+        on: Option<NodeId>,
+        not_on: Vec<NodeId>,
+    ) -> Result<RunId, String> {
+        let ask = |reply| Ask::Again {
+            run,
+            on,
+            not_on,
+            reply,
+        };
+        self.ask(ask).await
     }
 
     /// Takes a project through CI.
@@ -212,6 +246,7 @@ impl Handle {
     fn open_log(&self, run: RunId, want: WantId) -> Result<Option<LogReader>, LogError> {
         let step = self.run(run).and_then(|run| run.steps.get(&want).cloned());
         let Some(step) = step else { return Ok(None) };
+        super::index::bring_log(self, run, want, &step);
         let store = &self.shared.home.store;
         super::outcome::open_log(store, &step.action.to_string(), step.log)
     }

@@ -15,7 +15,7 @@ use caravan_store::{FULL_WORDS, Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::{
-    Driver, Notice, Shared,
+    Driver, Notice, Shared, index,
     keeping::make_room,
     weigh::{Reuse, Scales},
 };
@@ -129,7 +129,8 @@ impl Host {
             trouble = kept.err().map(|error| chain(&error));
             trouble.is_none()
         };
-        let said = converse(policy, events, kept, |command| self.answer(command, roster));
+        let answer = |command: &Command| self.answer(command, roster);
+        let said = converse(policy, events, kept, answer, |open| self.look_up(open));
         PolicyStep {
             said,
             view: policy.view(),
@@ -137,6 +138,18 @@ impl Host {
             may_do_nothing: policy.may_do_nothing(),
             trouble,
         }
+    }
+
+    /// Asks the mesh for wishes that nothing here answers. Says whether there is anything new.
+    fn look_up(&self, open: &[&Command]) -> bool {
+        if self.reuse == Reuse::Nothing {
+            return false;
+        }
+        let actions = open.iter().filter_map(|command| match command {
+            Command::Want { action, .. } => Some(action),
+            _ => None,
+        });
+        index::look_up(&self.shared, &actions.collect::<Vec<_>>())
     }
 
     /// What claims say of a wish, if that can be used.
@@ -150,19 +163,22 @@ impl Host {
         let _held = self.shared.home.store.hold();
         let keeping = &self.shared.keeping;
         keeping.wanted(self.run, action);
-        let outcome = Scales::new(&self.shared, roster).claimed(key, action, self.reuse)?;
+        let scales = Scales::new(&self.shared, roster).anywhere();
+        let outcome = scales.claimed(key, action, self.reuse)?;
         keeping.got(self.run, &outcome);
         Some(outcome)
     }
 }
 
 /// Tells a policy these events, and of each wish that is answered at once, until it has heard all.
-/// What it says is `kept` before any wish is answered; if it cannot be, the talk ends.
+/// What it says is `kept` before any wish is answered; if it cannot be, the talk ends. What nothing
+/// answers is looked up, all of one round at once, and asked for once more if that gave anything.
 fn converse(
     policy: &mut dyn Policy,
     mut events: Vec<Event>,
     mut kept: impl FnMut(&[Command]) -> bool,
     mut answer: impl FnMut(&Command) -> Option<Outcome>,
+    mut look_up: impl FnMut(&[&Command]) -> bool,
 ) -> Vec<Said> {
     let mut said: Vec<Said> = Vec::new();
     let mut answers = 0;
@@ -176,23 +192,38 @@ fn converse(
         }
         // What was wished and given up in one breath is not looked for.
         let dropped: BTreeSet<WantId> = commands.iter().filter_map(unwanted).collect();
+        let is_open = |command: &Command| matches!(command, Command::Want { id, .. } if !dropped.contains(id));
+        let mut round: Vec<Said> = Vec::new();
         for command in commands {
-            let mut found = None;
-            if let Command::Want { id, .. } = &command
-                && answers < ANSWERS_MAX
-                && !dropped.contains(id)
-                && let Some(outcome) = answer(&command)
-            {
-                answers += 1;
-                let state = WantState::Done(outcome.clone());
-                events.push(Event::Want { id: *id, state });
-                found = Some(outcome);
-            }
-            said.push(Said {
+            let may = is_open(&command) && answers < ANSWERS_MAX;
+            let found = if may { answer(&command) } else { None };
+            answers += usize::from(found.is_some());
+            round.push(Said {
                 command,
                 answer: found,
             });
         }
+        let is_unanswered = |said: &&Said| said.answer.is_none() && is_open(&said.command);
+        let open: Vec<&Command> = round
+            .iter()
+            .filter(is_unanswered)
+            .map(|said| &said.command)
+            .collect();
+        if !open.is_empty() && look_up(&open) {
+            for said in &mut round {
+                if answers < ANSWERS_MAX && said.answer.is_none() && is_open(&said.command) {
+                    said.answer = answer(&said.command);
+                    answers += usize::from(said.answer.is_some());
+                }
+            }
+        }
+        for Said { command, answer } in &round {
+            if let (Command::Want { id, .. }, Some(outcome)) = (command, answer) {
+                let state = WantState::Done(outcome.clone());
+                events.push(Event::Want { id: *id, state });
+            }
+        }
+        said.append(&mut round);
     }
     said
 }

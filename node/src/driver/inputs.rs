@@ -2,16 +2,17 @@
 
 use std::{
     io::{self, Read},
-    sync::{Arc, Mutex, PoisonError},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-use caravan_mesh::{BlobSink, BlobSource, Wanted};
+use caravan_mesh::{BlobSink, BlobSource, Order, Place, ReadAt, Wanted};
 use caravan_protocol::{
     action::{Action, CopyFrom, Work},
     ids::{BlobId, NodeId, TreeId},
     limits,
 };
-use caravan_store::{Batch, Store, StoreError};
+use caravan_store::{Batch, Partial, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -21,7 +22,7 @@ use crate::build::chain;
 pub(crate) struct StoreSource(pub(crate) Store);
 
 impl BlobSource for StoreSource {
-    fn open(&self, id: BlobId) -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
+    fn open(&self, id: BlobId) -> io::Result<Option<(u64, Box<dyn ReadAt>)>> {
         let other = |error: StoreError| io::Error::other(chain(&error));
         let Some(size) = self.0.blob_size(id).map_err(other)? else {
             return Ok(None);
@@ -34,7 +35,7 @@ impl BlobSource for StoreSource {
 /// What peers send, on its way into the store: many blobs for one wait for the disk.
 struct StoreSink {
     store: Store,
-    batch: Mutex<(Batch, u64)>,
+    batch: Arc<Mutex<(Batch, u64)>>,
 }
 
 /// Largest layer that is taken from a member, bytes; never more than half of the free room.
@@ -42,11 +43,19 @@ const FETCH_TREE_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 /// Bytes that are made safe together.
 const BATCH_BYTES: u64 = 256 * 1024 * 1024;
 
+fn unkept(error: &StoreError) -> io::Error {
+    let kind = match error {
+        StoreError::WrongBytes { .. } => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, chain(error))
+}
+
 impl StoreSink {
     fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
-            batch: Mutex::new((store.batch(), 0)),
+            batch: Arc::new(Mutex::new((store.batch(), 0))),
         }
     }
 
@@ -59,23 +68,56 @@ impl StoreSink {
 
 impl BlobSink for StoreSink {
     fn accept(&self, id: BlobId, size: u64, reader: &mut dyn Read) -> io::Result<()> {
-        let other = |error: StoreError| match error {
-            StoreError::WrongBytes { .. } => {
-                io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-            }
-            error => io::Error::other(chain(&error)),
-        };
         let full = {
             let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-            batch.0.put_reader(reader, Some(id), size).map_err(other)?;
+            let put = batch.0.put_reader(reader, Some(id), size);
+            put.map_err(|error| unkept(&error))?;
             batch.1 += size;
             batch.1 > BATCH_BYTES
         };
         if full {
-            self.commit().map_err(other)
+            self.commit().map_err(|error| unkept(&error))
         } else {
             Ok(())
         }
+    }
+
+    fn begin(&self, id: BlobId, size: u64) -> io::Result<Arc<dyn Place>> {
+        let partial = self.store.partial(id, size);
+        Ok(Arc::new(StorePlace {
+            partial: partial.map_err(|error| unkept(&error))?,
+            batch: Arc::clone(&self.batch),
+        }))
+    }
+}
+
+/// A large blob that grows in the store.
+struct StorePlace {
+    partial: Partial,
+    batch: Arc<Mutex<(Batch, u64)>>,
+}
+
+impl ReadAt for StorePlace {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        let read = self.partial.read_exact_at(bytes, at);
+        read.map_err(|error| unkept(&error))
+    }
+}
+
+impl Place for StorePlace {
+    fn held(&self) -> io::Result<Vec<Range<u64>>> {
+        self.partial.held().map_err(|error| unkept(&error))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let written = self.partial.write_all_at(bytes, at);
+        written.map_err(|error| unkept(&error))
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let finished = self.partial.finish(&mut batch.0);
+        finished.map_err(|error| unkept(&error))
     }
 }
 
@@ -114,32 +156,48 @@ pub(crate) fn trees_of(action: &Action) -> Vec<TreeId> {
     }
 }
 
-/// Brings trees with their blobs, and blobs, from the first of `providers` that has each.
+/// Brings trees with their blobs, and blobs, from all of `providers` that have them.
 pub(crate) async fn fetch_all(
     shared: &Arc<Shared>,
     trees: &[TreeId],
     blobs: &[Wanted],
     providers: &[NodeId],
 ) -> Result<u64, String> {
-    let mut bytes = 0;
-    for &tree in trees {
-        // First the listing, then what it lists.
-        for _ in 0..2 {
-            let wanted = missing(shared, tree).await?;
-            bytes += fetch(
-                shared,
-                wanted,
-                &format!("layer {}", tree.fmt_short()),
-                providers,
-            )
-            .await?;
-        }
-    }
+    let progress = super::headway::fetched();
+    fetch_counted(shared, (trees, blobs), providers, &progress).await
+}
+
+/// The same, telling how many bytes have come.
+pub(crate) async fn fetch_counted(
+    shared: &Arc<Shared>,
+    (trees, blobs): (&[TreeId], &[Wanted]),
+    providers: &[NodeId],
+    progress: &Arc<AtomicU64>,
+) -> Result<u64, String> {
     let store = &shared.home.store;
-    let wanted = blobs
+    let missing_blobs = blobs
         .iter()
         .filter(|wanted| !store.has_blob(wanted.id).unwrap_or(false));
-    Ok(bytes + fetch(shared, wanted.copied().collect(), "a result", providers).await?)
+    let mut also: Vec<Wanted> = missing_blobs.copied().collect();
+    let mut bytes = 0;
+    // First the listings of all, then what they list: two questions, whatever there is.
+    for _ in 0..2 {
+        let mut wanted = std::mem::take(&mut also);
+        for &tree in trees {
+            wanted.extend(missing(shared, tree).await?);
+        }
+        bytes += fetch(shared, wanted, &words(trees), (providers, progress)).await?;
+    }
+    Ok(bytes)
+}
+
+/// What is fetched, for people.
+fn words(trees: &[TreeId]) -> String {
+    match trees {
+        [] => "a result".to_owned(),
+        [one] => format!("layer {}", one.fmt_short()),
+        [first, ..] => format!("layer {} and {} more", first.fmt_short(), trees.len() - 1),
+    }
 }
 
 async fn missing(shared: &Arc<Shared>, tree: TreeId) -> Result<Vec<Wanted>, String> {
@@ -183,7 +241,7 @@ async fn fetch(
     shared: &Arc<Shared>,
     wanted: Vec<Wanted>,
     of: &str,
-    providers: &[NodeId],
+    (providers, progress): (&[NodeId], &Arc<AtomicU64>),
 ) -> Result<u64, String> {
     if wanted.is_empty() {
         return Ok(0);
@@ -195,9 +253,14 @@ async fn fetch(
         ));
     };
     let sink = Arc::new(StoreSink::new(&shared.home.store));
-    let taken: Arc<dyn BlobSink> = Arc::clone(&sink) as _;
+    let order = Order {
+        providers: providers.to_vec(),
+        wanted,
+        sink: Arc::clone(&sink) as _,
+        progress: Arc::clone(progress),
+    };
     let fetched = mesh
-        .fetch(providers, wanted, taken)
+        .fetch_order(order)
         .await
         .map_err(|error| chain(&error))?;
     let commit = move || sink.commit().map_err(|error| chain(&error));

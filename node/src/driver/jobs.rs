@@ -80,7 +80,8 @@ impl Driver {
             }
         };
         let run = self.runs.get_mut(&waiter.run)?;
-        let (reuse, place) = (run.reuse, run.place.clone());
+        let (reuse, place, role) = (run.reuse, run.place.clone(), run.role);
+        let project = offer::ProjectKey::of(&run.view.project);
         run.wants.insert(waiter.want, key);
         run.shown()
             .steps
@@ -93,7 +94,8 @@ impl Driver {
             self.show_standing(key);
             return None;
         }
-        if let Some(outcome) = self.scales().claimed(key, &action, reuse) {
+        if let Some(outcome) = self.scales().anywhere().claimed(key, &action, reuse) {
+            self.note_maker(&action, &outcome);
             self.counters.cached += 1;
             self.note_hit(&outcome);
             self.finish(&BTreeSet::from([waiter]), &outcome);
@@ -108,8 +110,8 @@ impl Driver {
         };
         // What is fetched is fetched by whoever was asked for it: nobody's line is lent. Nor does a
         // secret ever leave this node. No place is chosen for either.
-        let remote_ok = matches!(&action.work, Work::Run(run)
-            if run.secrets.is_empty() && run.network == Network::None);
+        let remote_ok = is_lendable(&action);
+        let below = self.below(&action);
         let place = if remote_ok {
             place
         } else {
@@ -119,10 +121,17 @@ impl Driver {
             job: key.into(),
             platform: action.platform.clone(),
             priority: Priority::Normal,
+            project,
+            rate: offer::Rate::USUAL,
+            both: false,
             cost_ms: self.cost_ms(&action),
             remote_ok,
             needs: action.needs(),
             place: place.clone(),
+            lineage: below.lineage,
+            missing_bytes: below.missing_bytes,
+            holders: below.holders,
+            role,
             action: encoded,
         };
         self.jobs.insert(
@@ -162,7 +171,9 @@ impl Driver {
         let Some(job) = self.jobs.remove(&key) else {
             return;
         };
+        self.note_maker(&job.action, outcome);
         self.finish(&job.waiters, outcome);
+        self.on_remade(key, outcome);
     }
 
     fn finish(&mut self, waiters: &BTreeSet<Waiter>, outcome: &Outcome) {
@@ -179,7 +190,14 @@ impl Driver {
     }
 
     /// Takes in a wish of a policy that has heard already what claims say of it.
-    pub(crate) fn answered(&mut self, waiter: Waiter, label: String, outcome: &Outcome) {
+    pub(crate) fn answered(
+        &mut self,
+        waiter: Waiter,
+        label: String,
+        action: &Action,
+        outcome: &Outcome,
+    ) {
+        self.note_maker(action, outcome);
         let Some(run) = self.runs.get_mut(&waiter.run) else {
             return;
         };
@@ -249,6 +267,12 @@ impl Driver {
         };
         self.close(key, &outcome);
     }
+}
+
+/// Whether others may do it: what reaches out or is shown a secret is done here.
+pub(super) fn is_lendable(action: &Action) -> bool {
+    matches!(&action.work, Work::Run(run)
+        if run.secrets.is_empty() && run.network == Network::None)
 }
 
 fn new_step(want: WantId, label: String, action: ActionKey) -> StepView {

@@ -143,7 +143,7 @@ fn note(noted: Result<(), StoreError>) {
 /// Looks at what an attempt came to before the driver hears of it: what it made must be here, and if
 /// the disk was full there must be room when it is tried again.
 pub(crate) async fn check_built(shared: &Arc<Shared>, attempt: AttemptId, built: Built) -> Built {
-    if let Some(tree) = built.output {
+    if let Some(tree) = built.output.filter(|_| built.verdict != Verdict::Infra) {
         if let Some((_, lease)) = shared.keeping.lock().attempts.get_mut(&attempt) {
             lease.add(tree);
         }
@@ -309,9 +309,13 @@ impl Driver {
     }
 
     /// A result that was here before is used again.
-    pub(crate) fn note_hit(&self, outcome: &Outcome) {
+    pub(crate) fn note_hit(&mut self, outcome: &Outcome) {
+        self.counters.saved_ms += outcome.wall_ms;
         let store = &self.shared.home.store;
         if let Some(tree) = outcome.output {
+            if let Ok(listed) = store.tree(tree) {
+                self.counters.spared_bytes += listed.size();
+            }
             note(store.note_use(tree, now_s()));
         }
         if let Some(log) = outcome.log {

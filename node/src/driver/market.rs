@@ -5,8 +5,9 @@ use caravan_mesh::Event as MeshEvent;
 use caravan_protocol::{
     claim::Verdict,
     ids::{ActionKey, NodeId},
-    offer::{AttemptId, Command, Digest, Event, GaveUp, Loss, Message},
+    offer::{AttemptId, Command, Digest, Event, GaveUp, Loss, Message, ProjectKey},
     platform::Platform,
+    role,
 };
 
 use super::Driver;
@@ -19,7 +20,12 @@ impl Driver {
     /// Tells the engine something and does what it asks for.
     pub(crate) fn market(&mut self, event: Event) {
         let mut commands = Vec::new();
+        let ended = self.note_event(&event);
         self.engine.handle(clock::now(), event, &mut commands);
+        for command in &commands {
+            self.note_command(command);
+        }
+        self.note_settled(ended);
         for command in commands {
             self.obey(command);
         }
@@ -27,11 +33,19 @@ impl Driver {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Run { attempt, action } => self.start_attempt(attempt, action),
+            Command::Run {
+                attempt,
+                action,
+                holders,
+            } => {
+                self.note_holders(&action, &holders);
+                self.start_attempt(attempt, action);
+            }
             Command::Stop { attempt } => self.stop_attempt(attempt),
             Command::Send { to, message } => self.send(to, &message),
             Command::Gossip { platform, digest } => self.gossip(&platform, &digest),
             Command::WakeAt(at) => self.wake = Some(at),
+            Command::Appraise { appraisal, lineage } => self.appraise(appraisal, lineage),
             Command::Placed { attempt, node } => {
                 self.note_placed(attempt.job.action(), node);
                 self.show_standing(attempt.job.action());
@@ -118,6 +132,7 @@ impl Driver {
     pub(crate) fn on_built(&mut self, attempt: AttemptId, action: ActionKey, built: &Built) {
         self.changed = true;
         let landing = self.flights.land(attempt, built.verdict == Verdict::Infra);
+        self.headways.end(action);
         if let Some((next, encoded)) = landing.next {
             self.launch(next, encoded);
         }
@@ -159,6 +174,9 @@ impl Driver {
     }
 
     fn on_lost(&mut self, attempt: AttemptId, node: NodeId, loss: Loss, outcome: &[u8]) {
+        if self.on_lacking(attempt.job.action(), node, outcome) {
+            return;
+        }
         let words = super::outcome::Reported::decode(outcome).and_then(|report| report.words);
         let trouble = match words {
             Some(words) => format!(
@@ -214,7 +232,7 @@ impl Driver {
             Ok(landed) => {
                 self.counters.fetched_bytes += landed.bytes;
                 self.keep(key, &landed.claim, landed.words.as_deref());
-                match self.scales().ended(key, node) {
+                match self.scales().anywhere().ended(key, node) {
                     Some(outcome) => {
                         self.close(key, &outcome);
                         // Wanted anew while it was under way, it need not be run again.
@@ -233,21 +251,46 @@ impl Driver {
     /// Wants an own job anew after its result turned out to be of no use.
     fn again(&mut self, key: ActionKey, why: String) {
         self.note_trouble(key, why);
-        let Some(job) = self.jobs.get(&key) else {
+        self.want_again(key, false);
+    }
+
+    /// Wants an own job anew: here, where it can be done here, or `anywhere`.
+    pub(crate) fn want_again(&mut self, key: ActionKey, anywhere: bool) {
+        let Some(wanted) = self.jobs.get(&key).map(|job| job.action.clone()) else {
             return;
         };
-        let Ok(action) = job.action.encode() else {
+        let below = self.below(&wanted);
+        let (Some(job), Ok(action)) = (self.jobs.get(&key), wanted.encode()) else {
             return;
         };
+        let mut runs = job
+            .waiters
+            .iter()
+            .filter_map(|waiter| self.runs.get(&waiter.run));
+        let role = runs.find_map(|run| run.role);
+        let mut runs = job
+            .waiters
+            .iter()
+            .filter_map(|waiter| self.runs.get(&waiter.run));
+        let project = runs.next().map(|run| ProjectKey::of(&run.view.project));
+        let project = project.unwrap_or_default();
         let want = caravan_protocol::offer::Want {
             job: key.into(),
             platform: job.action.platform.clone(),
             priority: caravan_protocol::offer::Priority::Urgent,
+            project,
+            rate: caravan_protocol::offer::Rate::USUAL,
+            both: false,
             cost_ms: 60_000,
             // Elsewhere was of no use; here it is certain to be.
-            remote_ok: job.action.platform != Platform::here(),
+            remote_ok: (anywhere && super::jobs::is_lendable(&job.action))
+                || job.action.platform != Platform::here(),
             needs: job.action.needs(),
             place: job.place.clone(),
+            lineage: below.lineage,
+            missing_bytes: below.missing_bytes,
+            holders: below.holders,
+            role,
             action,
         };
         self.market(Event::Want(want));
@@ -257,8 +300,19 @@ impl Driver {
         match event {
             MeshEvent::Up { node, .. } => self.on_up(node),
             MeshEvent::Down { node } => self.on_down(node),
+            MeshEvent::Message { from, bytes } if role::Message::is_one(&bytes) => {
+                self.hear_role(from, &bytes);
+            }
             MeshEvent::Message { from, bytes } => match Message::decode(&bytes) {
-                Ok(message) => self.market(Event::Message { from, message }),
+                Ok(message) => {
+                    if let Message::Award {
+                        role: Some(role), ..
+                    } = &message
+                    {
+                        self.serve_role(*role, from);
+                    }
+                    self.market(Event::Message { from, message });
+                }
                 Err(error) => tracing::debug!(peer = %from.fmt_short(), %error, "bad message"),
             },
             MeshEvent::Gossip {
@@ -282,12 +336,9 @@ impl Driver {
                 let answer = self.admit(node, &secret, platforms);
                 drop(reply.send(answer));
             }
-            MeshEvent::Learned { contacts } => self.on_learned(contacts),
+            MeshEvent::Learned { contacts } => self.on_learned(&contacts),
             MeshEvent::Request { from, bytes, reply } => {
-                // No answer is a refusal.
-                if let Some(answer) = self.answer(from, &bytes) {
-                    drop(reply.send(answer));
-                }
+                self.on_question(from, &bytes, reply);
             }
             MeshEvent::Misbehaved { node, reason } => {
                 tracing::warn!(peer = %node.fmt_short(), %reason, "a member broke the rules");

@@ -53,13 +53,7 @@ impl Driver {
         };
         let signed = Signed::sign(&home.key, &cert)
             .map_err(|_| other("the certificate could not be signed"))?;
-        // Spent before the certificate is kept: a crash in between costs an invite, never a second
-        // member.
-        let spent = home
-            .save("used", &name, &node)
-            .and_then(|()| Ok(home.store.remove_record("invite", &name)?))
-            .and_then(|()| home.keep_cert(&cert, &signed));
-        if let Err(error) = spent {
+        if let Err(error) = home.keep_admitted(&cert, &signed, &name) {
             tracing::warn!(error = %chain(&error), "could not admit a node");
             return Err(other(
                 "the inviting node could not keep its records; ask for a new invite",
@@ -114,7 +108,8 @@ impl Driver {
     }
 
     /// Members that the mesh has heard of: checked once more, then kept for the next start.
-    pub(crate) fn on_learned(&mut self, contacts: Vec<Contact>) {
+    pub(crate) fn on_learned(&mut self, contacts: &[Contact]) {
+        let (mut learned, mut is_new) = (Vec::new(), false);
         for contact in contacts {
             let Ok(admitted) =
                 Arc::make_mut(&mut self.membership.roster).admit(&contact.cert, clock::stamp())
@@ -127,14 +122,27 @@ impl Driver {
                 let cert = contact.cert.clone();
                 self.membership.certs.insert(node, cert);
             }
-            let kept = home.keep_cert(&admitted, &contact.cert).and_then(|()| {
-                home.save("addresses", &admitted.node.to_string(), &contact.addresses)
-            });
-            if let Err(error) = kept {
-                tracing::warn!(error = %chain(&error), "could not keep a member's certificate");
-            }
+            is_new |= !contact.addresses.is_empty() && self.located.insert(node);
+            learned.push((node, &contact.cert, &contact.addresses[..]));
+        }
+        if let Err(error) = self.shared.home.keep_contacts(learned) {
+            tracing::warn!(error = %chain(&error), "could not keep members' certificates");
+        }
+        if is_new {
+            // Perhaps nobody else could tell this node where they are.
+            self.settle();
         }
         self.changed = true;
+    }
+
+    /// Puts on disk what was learnt of members, without waiting for it.
+    pub(crate) fn settle(&self) {
+        let store = self.shared.home.store.clone();
+        self.shared.tasks.blocking(move || {
+            if let Err(error) = store.settle() {
+                tracing::warn!(error = %chain(&error), "could not keep what was learnt of members");
+            }
+        });
     }
 
     fn renew_roster(&self) {

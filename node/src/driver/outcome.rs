@@ -10,7 +10,7 @@ use caravan_protocol::{
 use caravan_store::{LogError, LogReader, Store};
 use serde::{Deserialize, Serialize};
 
-use super::{Driver, jobs, weigh::Scales};
+use super::{Driver, index, jobs, weigh::Scales};
 use crate::build::Built;
 
 /// A claim as it travels: with the words that people want and nobody signs.
@@ -57,6 +57,7 @@ impl Driver {
             mesh: self.membership.roster.mesh(),
             action,
             verdict: built.verdict,
+            // Of an infrastructure failure: the layer that was nowhere to be had.
             output: built.output,
             outputs: built.outputs.clone(),
             log: built.log,
@@ -80,7 +81,7 @@ impl Driver {
     }
 
     /// Keeps a claim and the words beside it. Infrastructure failures are never kept.
-    pub(crate) fn keep(&self, action: ActionKey, claim: &Signed<Claim>, words: Option<&str>) {
+    pub(crate) fn keep(&mut self, action: ActionKey, claim: &Signed<Claim>, words: Option<&str>) {
         let store = &self.shared.home.store;
         self.note_result(action, claim);
         let kept = store.put_claim(action, claim).and_then(|()| match words {
@@ -89,10 +90,12 @@ impl Driver {
         });
         if let Err(error) = kept {
             tracing::warn!(%error, action = %action.fmt_short(), "could not keep a claim");
+            return;
         }
+        self.index_kept(action);
     }
 
-    /// What claims are weighed with, by the members known now.
+    /// What claims are weighed with, by the members known now; everything that they name is here.
     pub(crate) fn scales(&self) -> Scales<'_> {
         Scales::new(&self.shared, &self.membership.roster)
     }
@@ -128,6 +131,6 @@ pub(crate) fn open_log(
 ) -> Result<Option<LogReader>, LogError> {
     match log {
         Some(blob) => store.open_log(blob, limits::LOG_BYTES_MAX).map(Some),
-        None => Ok(store.log(name)),
+        None => Ok(store.log(name).or_else(|| store.log(&index::copy_of(name)))),
     }
 }

@@ -42,7 +42,7 @@ impl Driver {
     }
 
     /// All members, with what is known of each.
-    fn nodes(&self, now: Stamp, running: u32) -> BTreeMap<NodeId, NodeView> {
+    pub(super) fn nodes(&self, now: Stamp, running: u32) -> BTreeMap<NodeId, NodeView> {
         let own = self.shared.home.key.node();
         let mut nodes: BTreeMap<NodeId, NodeView> = self.peers.clone();
         for peer in nodes.values_mut().filter(|peer| peer.connected) {
@@ -71,14 +71,17 @@ impl Driver {
 
     pub(crate) fn publish(&mut self) {
         self.changed = false;
+        self.show_roles();
         let own = self.shared.home.key.node();
         let now = clock::stamp();
         let running = u32::try_from(self.flights.len()).unwrap_or(u32::MAX);
         let nodes = self.nodes(now, running);
         self.count_time();
+        self.watch_links();
         let runs = self.runs.values().map(|run| Arc::clone(&run.view));
         let mut runs: Vec<Arc<RunView>> = runs.collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.started, run.id)));
+        let roles = self.role_views();
         let seats = self.membership.seats.iter().map(|seat| SeatView {
             role: seat.role.clone(),
             holder: seat.holder,
@@ -93,6 +96,7 @@ impl Driver {
             started: self.started,
             nodes: nodes.into_values().collect(),
             seats: seats.collect(),
+            roles,
             bases: self.bases.clone(),
             runs,
             store: StoreView {

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use caravan_protocol::{
     codec,
     identity::{NodeCert, Signed, cordon::Cordon},
-    ids::NodeId,
+    ids::{ActionKey, NodeId},
     limits,
     platform::Platform,
     policy::Base,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::{Driver, Shared, inputs};
 
@@ -26,6 +27,15 @@ pub(super) enum Question {
     },
     /// The council's word on whether you take work.
     Cordon(Signed<Cordon>),
+    /// A question of the index, in its own encoding.
+    Index(Vec<u8>),
+    /// The log of this action, which runs there, from this offset on.
+    Log {
+        /// The action.
+        action: ActionKey,
+        /// Bytes of it that are known.
+        offset: u64,
+    },
 }
 
 /// An answer, of the question's own kind.
@@ -39,12 +49,72 @@ pub(super) enum Answer {
     Taken,
     /// No, and why.
     Refused(String),
+    /// An answer of the index, in its own encoding.
+    Index(Vec<u8>),
+    /// What comes next of a log; nothing where there is no more just now.
+    Log(Vec<u8>),
+}
+
+/// The question for a piece of a log.
+pub(super) fn log_question(action: ActionKey, offset: u64) -> Option<Vec<u8>> {
+    codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Question::Log { action, offset }).ok()
+}
+
+/// The answer that carries a piece of a log.
+pub(super) fn log_answer(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Answer::Log(bytes)).ok()
+}
+
+/// What an answer carries of a log.
+pub(super) fn of_log(answer: &[u8]) -> Option<Vec<u8>> {
+    match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(answer).ok()? {
+        Answer::Log(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// The question that carries one of the index.
+pub(super) fn index_question(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Question::Index(bytes)).ok()
+}
+
+/// The answer that carries one of the index.
+pub(super) fn index_answer(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    codec::encode::<{ limits::MESSAGE_BYTES_MAX }>(&Answer::Index(bytes)).ok()
+}
+
+/// What an answer carries of the index.
+pub(super) fn of_index(answer: &[u8]) -> Option<Vec<u8>> {
+    match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(answer).ok()? {
+        Answer::Index(bytes) => Some(bytes),
+        _ => None,
+    }
 }
 
 impl Driver {
-    /// The answer to a member's question; none for one that is not understood.
-    pub(crate) fn answer(&mut self, from: NodeId, question: &[u8]) -> Option<Vec<u8>> {
-        let answer = match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(question).ok()? {
+    /// Answers a member's question, now or later; not at all if it is not understood.
+    pub(crate) fn on_question(
+        &mut self,
+        from: NodeId,
+        question: &[u8],
+        reply: oneshot::Sender<Vec<u8>>,
+    ) {
+        match codec::decode::<{ limits::MESSAGE_BYTES_MAX }, _>(question) {
+            Ok(Question::Index(bytes)) => self.serve_index(from, &bytes, reply),
+            Ok(Question::Log { action, offset }) => self.serve_log(action, offset, reply),
+            Ok(question) => {
+                // No answer is a refusal.
+                if let Some(answer) = self.answer(from, question) {
+                    drop(reply.send(answer));
+                }
+            }
+            Err(error) => tracing::debug!(peer = %from.fmt_short(), %error, "bad question"),
+        }
+    }
+
+    fn answer(&mut self, from: NodeId, question: Question) -> Option<Vec<u8>> {
+        let answer = match question {
+            Question::Index(_) | Question::Log { .. } => return None,
             Question::Bases => Answer::Bases(self.bases.clone()),
             Question::Renew { platforms } => match self.renew_member(from, platforms) {
                 Ok(cert) => Answer::Renewed(cert),

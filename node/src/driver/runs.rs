@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use caravan_protocol::{
-    ids::{ActionKey, BlobId, RunId},
+    ids::{ActionKey, RoleId, RunId},
     offer::Place,
     policy::{
         Base, Command, Event, Params, ProjectHead, RepositoryHead, WantId, WantState, Watched,
     },
-    time::{Stamp, Time},
+    role::run_id,
+    time::Time,
     view::{PolicyView, RunView, State, StepView},
 };
 use caravan_store::{Edit, Lease};
@@ -18,6 +19,7 @@ use super::{
     Driver, RUNS_MAX,
     host::{self, PolicyStep, Said, Told},
     jobs::Waiter,
+    roles::{self, Heads},
     weigh::Reuse,
 };
 use crate::{
@@ -40,10 +42,18 @@ pub(crate) struct Run {
     pub(crate) place: Place,
     /// Bases that were asked for by name; none for the node's.
     pub(crate) bases: Vec<String>,
+    /// How it was asked for, if it is a run of CI that was asked for here in this life.
+    pub(crate) request: Option<CiRequest>,
     /// What its steps may be shown; gone with the run.
     pub(crate) secrets: Vec<SecretValue>,
     /// Keeps what its subject names, until it has ended.
     pub(crate) lease: Option<Lease>,
+    /// What the person who asked said.
+    pub(crate) params: Params,
+    /// In whose name its steps run, where others may take it over.
+    pub(crate) role: Option<RoleId>,
+    /// What it watches, where that is known from its charge.
+    pub(crate) given: Option<Heads>,
 }
 
 /// What a run begins with.
@@ -59,7 +69,7 @@ pub(crate) struct Opening {
 
 impl Run {
     /// A run of which nothing is asked yet.
-    fn new(view: RunView, reuse: Reuse, policy: Option<mpsc::Sender<Told>>) -> Self {
+    pub(crate) fn new(view: RunView, reuse: Reuse, policy: Option<mpsc::Sender<Told>>) -> Self {
         Self {
             view: Arc::new(view),
             policy,
@@ -68,8 +78,12 @@ impl Run {
             reuse,
             place: Place::default(),
             bases: Vec::new(),
+            request: None,
             secrets: Vec::new(),
             lease: None,
+            params: Params::default(),
+            role: None,
+            given: None,
         }
     }
 
@@ -82,16 +96,15 @@ impl Run {
 impl Driver {
     pub(crate) fn start_run(&mut self, request: CiRequest) -> Result<RunId, String> {
         let place = self.place_of(request.on, &request.not_on)?;
+        let elsewhere = self.is_held_elsewhere("ci", &request.project);
+        let params = roles::params(&request);
         let id = self.open_run(Opening {
             role: "ci",
             project: request.project.clone(),
             branch: request.reference.clone().unwrap_or_default(),
             commit: String::new(),
             title: String::new(),
-            params: Params {
-                repositories: request.repositories.clone(),
-                overlays: request.overlays.clone(),
-            },
+            params: params.clone(),
             reuse: match request.rebuild {
                 true => Reuse::Passed,
                 false => Reuse::Any,
@@ -100,8 +113,17 @@ impl Driver {
         if let Some(run) = self.runs.get_mut(&id) {
             run.bases.clone_from(&request.bases);
             run.place = place;
+            run.request = Some(request.clone());
+            if elsewhere {
+                run.policy = None;
+            }
         }
-        self.find_subject(id, request);
+        if elsewhere {
+            self.draft_elsewhere(id, request);
+        } else {
+            self.draft(id, params);
+            self.find_subject(id, request);
+        }
         // Whoever asked looks for the run at once.
         self.publish();
         Ok(id)
@@ -122,14 +144,13 @@ impl Driver {
         let factory =
             factory.ok_or_else(|| format!("this node has no policy for the role {role}"))?;
         let policy = factory.start(&opening.params);
+        let me = self.shared.home.key.node();
         let mut started = clock::stamp();
-        while self
-            .runs
-            .contains_key(&run_id(role, &opening.project, started))
-        {
+        let name = |started| run_id(me, role, &opening.project, started);
+        while self.runs.contains_key(&name(started)) {
             started = started.after(std::time::Duration::from_millis(1));
         }
-        let id = run_id(role, &opening.project, started);
+        let id = name(started);
         let (inbox, events) = mpsc::channel(host::INBOX_MAX);
         self.host(id, policy, opening.reuse, events);
         let view = RunView {
@@ -148,8 +169,9 @@ impl Driver {
             policy: PolicyView::default(),
             steps: BTreeMap::new(),
         };
-        self.runs
-            .insert(id, Run::new(view, opening.reuse, Some(inbox)));
+        let mut run = Run::new(view, opening.reuse, Some(inbox));
+        run.params = opening.params;
+        self.runs.insert(id, run);
         Ok(id)
     }
 
@@ -164,9 +186,8 @@ impl Driver {
                 view.commit.clone_from(&head.commit);
                 view.title.clone_from(&head.title);
                 view.notes.clone_from(&head.notes);
-                let edits: Vec<Edit> = self.record(id).into_iter().collect();
-                self.keep_records(&edits);
-                self.tell(id, Event::Watched(Watched::Project(head)));
+                self.keep_run(id);
+                self.watched(id, Watched::Project(head));
             }
             Err(text) => self.end_run(id, State::Failed, Some(text)),
         }
@@ -181,12 +202,17 @@ impl Driver {
             Ok(heads) => Watched::Repositories(heads),
             Err(text) => Watched::Unavailable(text),
         };
+        self.watched(id, watched);
+    }
+
+    fn watched(&mut self, id: RunId, watched: Watched) {
+        self.draft_found(id, &watched);
         self.tell(id, Event::Watched(watched));
     }
 
     pub(crate) fn on_bases(&mut self, id: RunId, found: Result<Vec<Base>, String>) {
         match found {
-            Ok(bases) => self.tell(id, Event::Watched(Watched::Bases(bases))),
+            Ok(bases) => self.watched(id, Watched::Bases(bases)),
             Err(text) => self.end_run(id, State::Failed, Some(text)),
         }
     }
@@ -205,7 +231,18 @@ impl Driver {
         }
         let mut wanted = Vec::new();
         for Said { command, answer } in step.said {
+            self.draft_asked(id, &command);
+            let given = self.runs.get(&id).and_then(|run| run.given.as_ref());
             match command {
+                Command::WatchRepositories(_) if given.is_some() => {
+                    let heads = given.map(|given| given.repositories.clone());
+                    let heads = heads.unwrap_or_default();
+                    self.watched(id, Watched::Repositories(heads));
+                }
+                Command::WatchBases if given.is_some() => {
+                    let bases = given.map(|given| given.bases.clone()).unwrap_or_default();
+                    self.watched(id, Watched::Bases(bases));
+                }
                 Command::WatchRepositories(names) => self.find_repositories(id, names),
                 Command::WatchBases => self.find_bases(id),
                 // Done before the driver heard of the step.
@@ -218,7 +255,7 @@ impl Driver {
                 } => {
                     let waiter = Waiter { run: id, want };
                     match answer {
-                        Some(outcome) => self.answered(waiter, label, &outcome),
+                        Some(outcome) => self.answered(waiter, label, &action, &outcome),
                         None => wanted.push((waiter, label, action)),
                     }
                 }
@@ -228,6 +265,7 @@ impl Driver {
                 }
             }
         }
+        self.draft_stepped(id);
         self.want_all(wanted);
         let open = self.runs.get(&id).is_some_and(|run| !run.wants.is_empty());
         if step.settled && !open {
@@ -323,10 +361,23 @@ impl Driver {
         }
         // Whoever waits for its end hears of it at once; its record is for later lives.
         self.publish();
-        let mut edits = self.forget_oldest();
-        edits.extend(self.record(id));
-        self.keep_records(&edits);
+        self.forget_runs();
+        self.keep_run(id);
         self.shared.keeping.end_run(id);
+        self.draft_ended(id);
+        self.role_run_ended(id, state == State::Cancelled);
+    }
+
+    /// Keeps the record of a run.
+    pub(crate) fn keep_run(&self, id: RunId) {
+        let edits: Vec<Edit> = self.record(id).into_iter().collect();
+        self.keep_records(&edits);
+    }
+
+    /// Forgets the oldest runs, here and in the records.
+    pub(crate) fn forget_runs(&mut self) {
+        let edits = self.forget_oldest();
+        self.keep_records(&edits);
     }
 
     /// At shutdown: every run ends, and what runs is stopped.
@@ -337,8 +388,15 @@ impl Driver {
             .filter(|run| run.view.finished.is_none())
             .map(|run| run.view.id)
             .collect();
+        let me = self.shared.home.key.node();
         for id in open {
-            self.end_run(id, State::Cancelled, Some(STOPPED.to_owned()));
+            let charge = self.roles.engine.charge(id);
+            if charge.is_some_and(|charge| charge.requester != me) {
+                // It goes on with the next one.
+                self.let_go(id);
+            } else {
+                self.end_run(id, State::Cancelled, Some(STOPPED.to_owned()));
+            }
         }
         self.flights.cancel_all();
         self.publish();
@@ -413,9 +471,4 @@ const RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) fn decode(bytes: &[u8]) -> Result<RunView, caravan_protocol::codec::CodecError> {
     // Rows of a run are larger in memory than in bytes, and the largest run that was kept is read.
     caravan_protocol::codec::decode::<{ 4 * RUN_BYTES_MAX }, _>(bytes)
-}
-
-fn run_id(role: &str, project: &str, started: Stamp) -> RunId {
-    let text = format!("caravan/run/1\0{role}\0{project}\0{}", started.as_ms());
-    RunId::from_bytes(*BlobId::of(text.as_bytes()).as_bytes())
 }

@@ -122,6 +122,7 @@ impl Driver {
     /// Everything that only time changes.
     pub(crate) fn look(&mut self) {
         let (now, stamp) = (clock::now(), clock::stamp());
+        self.settle();
         let stance = &mut self.stance;
         stance.reasons.closed = self.shared.config.hours.as_ref().and_then(|hours| {
             let minute = clock::minute_of_day(stamp);
@@ -171,6 +172,7 @@ impl Driver {
         self.market(offer::Event::Pause(!self.stance.standing.works));
         self.stance.told = false;
         self.tell_presence();
+        self.seat_self();
     }
 
     /// Tells the mesh what this node is and whether it takes work, if that is news.

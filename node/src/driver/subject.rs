@@ -46,7 +46,10 @@ impl Driver {
     }
 }
 
-async fn project(shared: &Arc<Shared>, request: &CiRequest) -> Result<ProjectHead, String> {
+pub(super) async fn project(
+    shared: &Arc<Shared>,
+    request: &CiRequest,
+) -> Result<ProjectHead, String> {
     let _held = shared.home.store.hold();
     let mirrors = shared.config.data.join("git");
     let commit = git::resolve(&request.project, request.reference.as_deref(), &mirrors)
@@ -118,7 +121,7 @@ async fn files(shared: &Arc<Shared>, tree: TreeId) -> Result<TreeFiles, String> 
         .map_err(|_| "reading the tree was given up".to_owned())?
 }
 
-async fn repositories(
+pub(super) async fn repositories(
     shared: &Arc<Shared>,
     names: Vec<String>,
 ) -> Result<Vec<RepositoryHead>, String> {

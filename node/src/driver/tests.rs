@@ -114,6 +114,7 @@ fn shared(config: Config, home: Home) -> (Shared, mpsc::Receiver<Notice>) {
     let builder = Builder::new(home.store.clone(), sandbox, fetcher, "ntest".to_owned());
     let (notices, heard) = mpsc::channel(INBOX_MAX);
     let shared = Shared {
+        gathered: Gathered::new(caravan_protocol::ids::MeshId::from_bytes([0; 32])),
         config,
         home,
         builder,
@@ -125,6 +126,7 @@ fn shared(config: Config, home: Home) -> (Shared, mpsc::Receiver<Notice>) {
         importing: tokio::sync::Mutex::default(),
         repositories: RepositoryCache::default(),
         keeping: Keeping::default(),
+        pace: Pace::default(),
         opened: Opened::default(),
         sandbox: caravan_protocol::view::SandboxView::default(),
         facts: Facts::default(),
@@ -240,7 +242,7 @@ async fn what_is_learned_of_a_member_is_what_it_gets_again() {
     ground.admit(&first);
     // Signed in a later state of this directory, which was put back from a copy since.
     let second = ground.cert(node, (ago(HOUR), clock::stamp().after(100 * HOUR)));
-    ground.driver.on_learned(vec![Contact {
+    ground.driver.on_learned(&[Contact {
         cert: second.clone(),
         addresses: Vec::new(),
     }]);
@@ -291,7 +293,7 @@ async fn the_council_s_last_word_is_the_latest_whatever_its_clock_says() {
     let home = &ground.driver.shared.home;
     let said = home.load::<Signed<Cordon>>("cordon", &node.to_string());
     let said = said.expect("readable").expect("kept");
-    let said = ground.driver.membership.roster.cordoned_by(&said);
+    let said = (ground.driver.membership.roster).cordoned_by(&said, clock::stamp());
     let said = said.expect("its own");
     assert!(!said.on && said.at > ahead, "members pass it over");
 }

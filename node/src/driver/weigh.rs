@@ -1,9 +1,9 @@
-//! What claims say, weighed before it is used: believed, and everything that it names is here. The
-//! driver weighs with the members that it knows; a policy's own thread with those that it was told
+//! What claims say, weighed before it is used: believed, and everything that it names is here, or
+//! with a member that is, where that is good enough. The driver weighs with the members that it knows; a policy's own thread with those that it was told
 //! of. It owns the claims that were opened before and never keeps or changes one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
 
@@ -12,14 +12,14 @@ use caravan_protocol::{
     claim::{Claim, Verdict},
     codec,
     identity::{Roster, Signed},
-    ids::{ActionKey, BlobId, MeshId, NodeId},
+    ids::{ActionKey, BlobId, MeshId, NodeId, TreeId},
     level::{Level, Vouched, judge},
     limits,
     policy::Outcome,
 };
 use caravan_store::Store;
 
-use super::Shared;
+use super::{Shared, index};
 use crate::build::chain;
 
 /// Claims that are remembered as opened; when there are more, all are forgotten.
@@ -45,7 +45,7 @@ pub(crate) struct Opened(Mutex<BTreeMap<BlobId, Claim>>);
 
 impl Opened {
     /// What a claim says. To check a signature takes longer than all else that a cached step needs.
-    fn open(&self, signed: &Signed<Claim>, mesh: MeshId) -> Option<Claim> {
+    pub(crate) fn open(&self, signed: &Signed<Claim>, mesh: MeshId) -> Option<Claim> {
         let id = BlobId::of(&codec::encode::<SIGNED_BYTES_MAX>(signed).ok()?);
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&id).filter(|claim| claim.mesh == mesh).cloned();
@@ -64,21 +64,33 @@ impl Opened {
 
 /// What claims are weighed with.
 pub(crate) struct Scales<'a> {
-    store: &'a Store,
-    opened: &'a Opened,
+    shared: &'a Shared,
     roster: &'a Roster,
     me: NodeId,
+    /// Whether a layer that a member has is as good as one that is here.
+    anywhere: bool,
 }
 
 impl<'a> Scales<'a> {
     /// The scales of a node that knows these members.
     pub(crate) fn new(shared: &'a Shared, roster: &'a Roster) -> Self {
         Self {
-            store: &shared.home.store,
-            opened: &shared.opened,
+            shared,
             roster,
             me: shared.home.key.node(),
+            anywhere: false,
         }
+    }
+
+    /// The same for what is only asked how it ended, or is brought before it is used: claims count
+    /// that index nodes have told, and layers that are with members.
+    pub(crate) const fn anywhere(mut self) -> Self {
+        self.anywhere = true;
+        self
+    }
+
+    const fn store(&self) -> &'a Store {
+        &self.shared.home.store
     }
 
     /// What the claims at hand say about an action, if that can be used.
@@ -122,28 +134,47 @@ impl<'a> Scales<'a> {
 
     /// Claims about an action by members, past or present, whose results are here.
     fn kept(&self, key: ActionKey) -> Vec<(Vouched, BlobId)> {
-        let claims = self.store.claims(key).unwrap_or_else(|error| {
+        let mut claims = self.store().claims(key).unwrap_or_else(|error| {
             let (key, error) = (key.fmt_short(), chain(&error));
             tracing::warn!(%key, error, "could not read the claims about an action; it is done anew");
             Vec::new()
         });
+        if self.anywhere {
+            let gathered = self.shared.gathered.claims(key).into_iter();
+            let news: Vec<_> = gathered.filter(|claim| !claims.contains(claim)).collect();
+            claims.extend(news);
+        }
         let open = |signed: &Signed<Claim>| {
             let cert = self.roster.vouches(signed.signer())?.clone();
-            let claim = self.opened.open(signed, self.roster.mesh())?;
-            (claim.action == key && is_here(self.store, &claim))
+            let claim = self.shared.opened.open(signed, self.roster.mesh())?;
+            (claim.action == key && self.is_to_be_had(&claim))
                 .then(|| (Vouched { cert, claim }, signed.id()))
         };
         claims.iter().filter_map(open).collect()
     }
 
+    /// Whether what a claim names can be used.
+    fn is_to_be_had(&self, claim: &Claim) -> bool {
+        let is_near = |tree| {
+            let missing = self.store().missing(tree);
+            missing.is_ok_and(|missing| missing.is_empty())
+                || (self.anywhere && !index::live(self.shared, self.holders(tree)).is_empty())
+        };
+        claim.output.is_none_or(is_near) && has_outputs(self.store(), claim)
+    }
+
+    fn holders(&self, tree: TreeId) -> BTreeSet<NodeId> {
+        self.shared.gathered.holders(tree)
+    }
+
     fn outcome(&self, vouched: &Vouched, id: BlobId, level: Level) -> Option<Outcome> {
         let claim = &vouched.claim;
-        let words = self.store.record("words", &id.to_string()).ok().flatten();
+        let words = self.store().record("words", &id.to_string()).ok().flatten();
         Some(Outcome {
             action: claim.action,
             verdict: claim.verdict,
             output: claim.output,
-            outputs: outputs(self.store, claim)?,
+            outputs: outputs(self.store(), claim)?,
             log: claim.log,
             level,
             node: vouched.cert.node,
@@ -155,13 +186,14 @@ impl<'a> Scales<'a> {
 }
 
 /// Whether everything that a claim names as its result is in the store.
-fn is_here(store: &Store, claim: &Claim) -> bool {
+pub(super) fn is_here(store: &Store, claim: &Claim) -> bool {
     let whole = |tree| store.missing(tree).is_ok_and(|missing| missing.is_empty());
-    claim.output.is_none_or(whole)
-        && claim
-            .outputs
-            .values()
-            .all(|blob| store.has_blob(*blob).unwrap_or(false))
+    claim.output.is_none_or(whole) && has_outputs(store, claim)
+}
+
+fn has_outputs(store: &Store, claim: &Claim) -> bool {
+    let mut blobs = claim.outputs.values();
+    blobs.all(|blob| store.has_blob(*blob).unwrap_or(false))
 }
 
 /// The bytes of a claim's named outputs, or nothing where one of them is not here.

@@ -341,3 +341,63 @@ fn a_mesh_of_one_is_founded_once() {
         Err(HomeError::Member { .. })
     ));
 }
+
+#[test]
+fn joining_and_starting_wait_for_the_disk_once_each() {
+    if !is_root() {
+        return;
+    }
+    let founder = Key::from_secret(&[1; 32]);
+    let (dir, home, genesis) = newcomer(&founder);
+    let mesh = genesis.mesh().expect("small");
+    let others = [3, 4, 5].map(|seed| {
+        let node = Key::from_secret(&[seed; 32]).node();
+        let signed = Signed::sign(&founder, &cert(mesh, node)).expect("small");
+        (node, signed, vec!["/ip4/192.0.2.1/tcp/1".to_owned()])
+    });
+    let contacts = || {
+        let all = others.iter();
+        all.map(|(node, cert, addresses)| (*node, cert, &addresses[..]))
+    };
+    let own = Signed::sign(&founder, &cert(mesh, home.key.node())).expect("small");
+    let before = home.store.waits();
+    home.keep_contacts(contacts()).expect("kept");
+    home.join(&genesis, &[own], NOW).expect("joined");
+    assert_eq!(home.store.waits(), before + 1, "all of it at once");
+    drop(home);
+    for incarnation in [32_u32, 64] {
+        let home = Home::open(dir.path()).expect("there");
+        let membership = home.membership("x", LIFE, NOW).expect("a member");
+        assert_eq!(membership.certs.len(), 3);
+        home.keep_contacts(contacts()).expect("kept");
+        assert_eq!(home.store.waits(), 0, "nothing is new");
+        home.save("mesh", "incarnation", &incarnation)
+            .expect("kept");
+        assert_eq!(home.store.waits(), 1);
+    }
+}
+
+#[test]
+fn a_founding_node_certifies_itself_anew_when_it_must_and_not_at_each_start() {
+    if !is_root() {
+        return;
+    }
+    let dir = directory();
+    let home = Home::open(dir.path()).expect("new");
+    let before = home.store.waits();
+    home.init("ann", NOW).expect("new");
+    assert_eq!(home.store.waits(), before + 1, "mesh, seat and certificate");
+    drop(home);
+    let home = Home::open(dir.path()).expect("there");
+    let first = home.membership("ann", LIFE, NOW).expect("a member");
+    assert_eq!((home.store.waits(), first.seats.len()), (0, 1));
+    let renamed = home.membership("bob", LIFE, NOW).expect("a member");
+    assert_ne!(renamed.cert, first.cert);
+    let late = NOW.after(LIFE / 2);
+    let later = home.membership("bob", LIFE, late).expect("a member");
+    assert_ne!(later.cert, renamed.cert);
+    // Away until it has none any more: its seat is still its own once it has certified itself.
+    let after = NOW.after(LIFE * 4);
+    let again = home.membership("bob", LIFE, after).expect("a member");
+    assert_eq!(again.seats.len(), 1);
+}

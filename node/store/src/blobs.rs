@@ -1,7 +1,7 @@
 //! Blobs: bytes by their hash. They are hashed on their way in, and bytes that are not what they
 //! were said to be are not kept.
 
-use std::{collections::BTreeSet, fs::File, io::Read, sync::Arc};
+use std::{collections::BTreeSet, fs::File, io::Read, path::Path, sync::Arc};
 
 use caravan_protocol::{
     ids::{BlobId, TreeId},
@@ -81,6 +81,22 @@ impl Batch {
             self.temps.push(temp);
         }
         Ok((blob, size))
+    }
+
+    /// Adds a finished file that was hashed where it is: it moves into the store.
+    pub(crate) fn take_file(&mut self, from: &Path, blob: BlobId, size: u64) -> Result<()> {
+        let temp = Temp::adopt(&self.inner, from)?;
+        crate::crash::point();
+        self.lease.add_blob(blob);
+        if self.seen.insert(blob) && find(&self.inner, blob)?.is_none() {
+            self.new.push(NewObject {
+                key: Key::plain(blob),
+                size,
+                source: Source::Work(temp.name().to_owned()),
+            });
+            self.temps.push(temp);
+        }
+        Ok(())
     }
 
     /// Adds a tree's encoding. Its blobs are added apart, before or after.

@@ -65,6 +65,29 @@ impl Store {
             .collect())
     }
 
+    /// Actions about which something is claimed, at most so many, in no order of time.
+    pub fn claimed(&self, max: usize) -> Result<Vec<ActionKey>> {
+        self.settle_claims()?;
+        self.inner.index.read(|txn| {
+            let table = txn.open_table(CLAIMS)?;
+            let mut actions: Vec<ActionKey> = Vec::new();
+            for row in table.iter()? {
+                let (key, _) = row?;
+                let action = key.value().get(..32).and_then(|key| key.try_into().ok());
+                let Some(action) = action.map(ActionKey::from_bytes) else {
+                    continue;
+                };
+                if actions.last() != Some(&action) {
+                    actions.push(action);
+                }
+                if actions.len() >= max {
+                    break;
+                }
+            }
+            Ok(actions)
+        })
+    }
+
     /// Has the index take in what the journal has.
     pub(crate) fn settle_claims(&self) -> Result<()> {
         self.take_in(&mut self.journal())

@@ -1,5 +1,5 @@
 //! The index: which objects, layers, claims and records the store has. It is the truth: a file that
-//! it does not name is rubbish. Every commit is durable when it returns.
+//! it does not name is rubbish. Every commit is durable when it returns, but those that say otherwise.
 //!
 //! Commits are two-phase, because their bytes come from other nodes too and the file's fast
 //! checksum alone would not stand against chosen ones, and they leave nothing to be repaired after
@@ -8,7 +8,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use caravan_protocol::{
@@ -23,12 +26,15 @@ use redb::{
 use crate::{
     error::{Result, StoreError},
     leases::Guards,
+    limits::SOON_MAX,
     object::Key,
 };
 
 mod change;
+mod objects;
 
 pub(crate) use change::Change;
+pub(crate) use objects::Objects;
 
 /// Version of the directory's layout and of the index's tables. Version 1 had no pins and no uses.
 pub(crate) const LAYOUT: u32 = 2;
@@ -77,6 +83,20 @@ pub(crate) struct Index {
     // Empty only while a failed file could not be opened again.
     db: RwLock<Option<Database>>,
     guards: Arc<Guards>,
+    /// Changes that waited for the disk since the index was opened.
+    waits: AtomicU64,
+    /// Changes since then that did not.
+    soon: AtomicU64,
+}
+
+/// When a change is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// When the call returns.
+    Now,
+    /// With the next that is kept now, or when the index is closed: whatever ends the process before
+    /// takes it back, and nothing that came before it or was kept with it.
+    Soon,
 }
 
 impl Index {
@@ -87,6 +107,8 @@ impl Index {
             db: RwLock::new(Some(open_file(&path)?)),
             path,
             guards,
+            waits: AtomicU64::new(0),
+            soon: AtomicU64::new(0),
         };
         let found = index.read(|txn| match txn.open_table(META) {
             Ok(meta) => match meta.get(VERSION_KEY)? {
@@ -115,7 +137,7 @@ impl Index {
                 txn.open_table(RECORDS)?;
                 txn.open_table(RECORD_COUNTS)?;
                 txn.open_table(PINS)?;
-                Ok(())
+                Self::begin_journal(txn)
             })?,
         }
         Ok(index)
@@ -131,8 +153,26 @@ impl Index {
 
     /// Makes one durable change, or none at all when an error is returned.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        self.write_as(Kept::Now, write)
+    }
+
+    /// How often a change has waited for the disk since the index was opened, and how many changes
+    /// wait for the next that does.
+    pub(crate) fn waits(&self) -> (u64, u64) {
+        (
+            self.waits.load(Ordering::Relaxed),
+            self.soon.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Makes one change that is on disk when that says, or none at all when an error is returned.
+    pub(crate) fn write_as<T>(
+        &self,
+        kept: Kept,
+        write: impl FnOnce(&WriteTransaction) -> Result<T>,
+    ) -> Result<T> {
         self.ensure_open()?;
-        let result = self.try_write(write);
+        let result = self.try_write(kept, write);
         if let Err(
             StoreError::Index { .. }
             | StoreError::Full { .. }
@@ -147,13 +187,32 @@ impl Index {
         result.map_err(|error| error.of_index(&self.path))
     }
 
-    fn try_write<T>(&self, write: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+    fn try_write<T>(
+        &self,
+        kept: Kept,
+        write: impl FnOnce(&WriteTransaction) -> Result<T>,
+    ) -> Result<T> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let mut txn = db.as_ref().ok_or_else(closed)?.begin_write()?;
-        txn.set_quick_repair(true);
+        let is_soon = kept == Kept::Soon && self.soon.load(Ordering::Relaxed) < SOON_MAX;
+        if is_soon {
+            // There is no savepoint that this could be refused for.
+            txn.set_durability(redb::Durability::None)
+                .map_err(|error| {
+                    StoreError::io("change the index".to_owned(), std::io::Error::other(error))
+                })?;
+        } else {
+            txn.set_quick_repair(true);
+        }
         let value = write(&txn)?;
         crate::crash::point();
         txn.commit()?;
+        if is_soon {
+            self.soon.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.soon.store(0, Ordering::Relaxed);
+            self.waits.fetch_add(1, Ordering::Relaxed);
+        }
         crate::crash::point();
         Ok(value)
     }
@@ -192,6 +251,11 @@ impl Index {
             let meta = txn.open_table(META)?;
             Ok(meta.get(name)?.map(|fact| fact.value().to_vec()))
         })
+    }
+
+    /// Whether there is such a fact, in the middle of a change.
+    pub(crate) fn has_fact(txn: &WriteTransaction, name: &str) -> Result<bool> {
+        Ok(txn.open_table(META)?.get(name)?.is_some())
     }
 
     /// Sets a fact about the store itself.
@@ -354,34 +418,6 @@ impl Index {
     }
 }
 
-/// The objects of one state of the index.
-pub(crate) struct Objects<'a>(
-    redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    &'a Guards,
-);
-
-impl Objects<'_> {
-    /// Whether this very object is there.
-    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
-        Ok(self.size(key)?.is_some())
-    }
-
-    /// Length of this very object, if it is there.
-    pub(crate) fn size(&self, key: &Key) -> Result<Option<u64>> {
-        match ReadableTable::get(&self.0, key.to_bytes().as_slice())? {
-            Some(size) if self.1.found(key.blob) => {
-                Ok(Some(codec::decode::<8, u64>(size.value())?))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Some object that holds `blob`, with its size.
-    pub(crate) fn any(&self, blob: BlobId) -> Result<Option<(Key, u64)>> {
-        Ok(variant_of(&self.0, blob)?.filter(|_| self.1.found(blob)))
-    }
-}
-
 type Row<'a> = (
     redb::AccessGuard<'a, &'static [u8]>,
     redb::AccessGuard<'a, &'static [u8]>,
@@ -440,30 +476,4 @@ fn bad_key() -> StoreError {
 }
 
 #[cfg(test)]
-pub(crate) mod test {
-    //! Indexes of other versions.
-
-    use super::*;
-
-    /// The version that an index is of.
-    pub(crate) fn version(path: &Path) -> u32 {
-        let db = open_file(path).expect("an index");
-        let txn = db.begin_read().expect("a transaction");
-        let meta = txn.open_table(META).expect("the table");
-        let row = meta.get(VERSION_KEY).expect("read").expect("a version");
-        codec::decode::<4, u32>(row.value()).expect("a number")
-    }
-
-    /// Makes an index what version 1 had.
-    pub(crate) fn make_version_1(path: &Path) {
-        let db = open_file(path).expect("an index");
-        let txn = db.begin_write().expect("a transaction");
-        txn.delete_table(PINS).expect("it is there");
-        txn.delete_table(USES).expect("it is there");
-        let one = codec::encode::<4>(&1u32).expect("small");
-        let mut meta = txn.open_table(META).expect("the table");
-        meta.insert(VERSION_KEY, one.as_slice()).expect("insert");
-        drop(meta);
-        txn.commit().expect("commit");
-    }
-}
+pub(crate) mod test;

@@ -257,6 +257,14 @@ impl Index {
         Ok(first)
     }
 
+    /// Draws the first generation with the change that makes the index, if there is none yet.
+    pub(crate) fn begin_journal(txn: &redb::WriteTransaction) -> Result<()> {
+        match Self::has_fact(txn, KEY)? {
+            true => Ok(()),
+            false => Self::set_journal(txn, &first_generation()?),
+        }
+    }
+
     /// Says which generation is the next, with whatever else a change does.
     pub(crate) fn set_journal(txn: &redb::WriteTransaction, generation: &Generation) -> Result<()> {
         let bytes = codec::encode::<GENERATION_BYTES>(generation)?;

@@ -13,6 +13,7 @@
 //! layers/<tree id>/                        a layer; its files are links to objects
 //! images/<hash>.erofs                      what a stack shows, to mount; emptied at each start
 //! packs/<pack id>                          the cold form of trees
+//! partial/<blob>.<size>                    large blobs of which parts have come
 //! work/                                    what is not finished; emptied at each start
 //! ```
 #![warn(missing_docs)]
@@ -46,6 +47,7 @@ mod object;
 mod orphans;
 mod owner;
 mod parallel;
+mod partial;
 mod pins;
 mod records;
 mod remove;
@@ -79,6 +81,7 @@ pub use logs::{
     End, LAST_WORDS_BYTES_MAX, LogError, LogFormatError, LogReader, LogWriter, log_blob_bytes_max,
 };
 pub use marks::{Amount, Disk, Marks, ParseAmountError};
+pub use partial::Partial;
 pub use pins::{Pin, Pinned};
 pub use records::Edit;
 pub use stacks::{Image, Stack};

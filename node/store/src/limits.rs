@@ -20,6 +20,14 @@ pub const LOG_NAME_BYTES_MAX: usize = 256;
 pub const LOG_READ_BYTES_MAX: usize = 1024 * 1024;
 /// Largest file that [`crate::TreeFiles`] shows, bytes.
 pub const TREE_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most blobs of which parts are kept to be gone on with.
+pub const PARTIALS_MAX: usize = 64;
+/// Most bytes of such parts; the oldest go first.
+pub const PARTIAL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+/// How long parts of a blob are kept that nobody goes on with, seconds.
+pub const PARTIAL_AGE_S: u64 = 3 * 24 * 3600;
+/// Most ranges of one such blob that are looked at; what lies behind comes anew.
+pub const PARTIAL_RANGES_MAX: usize = 65_536;
 /// Most pins.
 pub const PINS_MAX: u64 = 10_000;
 /// Longest name of a pin, bytes.
@@ -114,6 +122,9 @@ pub(crate) const FOUND_MAX: usize = 2_000_000;
 pub(crate) const GONE_MAX: usize = 4_000_000;
 /// Most trees and blobs that holds keep by name; beyond, they keep everything.
 pub(crate) const TOUCHED_MAX: usize = 1_000_000;
+
+/// Most changes that wait for another to take them to the disk; one more goes by itself.
+pub(crate) const SOON_MAX: u64 = 256;
 
 /// Most caches at once.
 pub const CACHES_MAX: usize = 256;

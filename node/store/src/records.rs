@@ -6,7 +6,7 @@ use redb::{ReadableTable, Table};
 
 use crate::{
     error::{Result, StoreError},
-    index::{RECORD_COUNTS, RECORDS},
+    index::{Kept, RECORD_COUNTS, RECORDS},
     limits::{RECORD_BYTES_MAX, RECORD_NAME_BYTES_MAX, RECORDS_PER_KIND_MAX},
     store::Store,
 };
@@ -50,12 +50,64 @@ impl Store {
         }])
     }
 
-    /// Makes several changes, all of them or none.
+    /// Makes several changes, all of them or none. What changes nothing does not wait for the disk.
     pub fn edit_records(&self, edits: &[Edit]) -> Result<()> {
+        self.edit_as(Kept::Now, edits)
+    }
+
+    /// The same for what only saves work to who finds it: it is on disk with the next change that
+    /// waits for that or with [`settle`](Self::settle), or when the store is closed. A kill or a power
+    /// cut before takes it back.
+    pub fn edit_records_soon(&self, edits: &[Edit]) -> Result<()> {
+        self.edit_as(Kept::Soon, edits)
+    }
+
+    /// Puts on disk what [`edit_records_soon`](Self::edit_records_soon) has left for later, if there is
+    /// any. To be called now and then, where blocking is allowed.
+    pub fn settle(&self) -> Result<()> {
+        match self.inner.index.waits() {
+            (_, 0) => Ok(()),
+            _ => self.inner.index.write(|_| Ok(())),
+        }
+    }
+
+    /// How many changes have waited for the disk since the store was opened.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.inner.index.waits().0
+    }
+
+    /// Whether all of this is so already, and on disk if that is asked for.
+    fn is_so(&self, kept: Kept, edits: &[Edit]) -> Result<bool> {
+        if kept == Kept::Now && self.inner.index.waits().1 > 0 {
+            return Ok(false);
+        }
+        self.inner.index.read(|txn| {
+            let table = txn.open_table(RECORDS)?;
+            for edit in edits {
+                let (Edit::Put { kind, key, .. } | Edit::Remove { kind, key }) = edit;
+                let found = ReadableTable::get(&table, (kind.as_str(), key.as_str()))?;
+                let is_so = match (edit, &found) {
+                    (Edit::Put { bytes, .. }, Some(found)) => found.value() == bytes.as_slice(),
+                    (Edit::Remove { .. }, None) => true,
+                    _ => false,
+                };
+                if !is_so {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn edit_as(&self, kept: Kept, edits: &[Edit]) -> Result<()> {
         for edit in edits {
             check(edit)?;
         }
-        self.inner.index.write(|txn| {
+        if self.is_so(kept, edits)? {
+            return Ok(());
+        }
+        self.inner.index.write_as(kept, |txn| {
             let mut table = txn.open_table(RECORDS)?;
             let mut counts = txn.open_table(RECORD_COUNTS)?;
             for edit in edits {

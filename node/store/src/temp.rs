@@ -1,6 +1,12 @@
 //! Temporary files and directories of the work directory, gone when their owner is.
 
-use std::{fs::File, io::Read, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use caravan_protocol::ids::BlobId;
 use rustix::fs::Mode;
@@ -28,6 +34,17 @@ impl Temp {
             name,
         };
         Ok((temp, file))
+    }
+
+    /// Moves a file of the store's file system into the work directory.
+    pub(crate) fn adopt(inner: &Arc<Inner>, from: &Path) -> Result<Self> {
+        let name = format!("f{}", inner.home.number());
+        std::fs::rename(from, inner.home.work_path(&name))
+            .doing(|| "move a new file into the store".to_owned())?;
+        Ok(Self {
+            inner: Arc::clone(inner),
+            name,
+        })
     }
 
     /// Its name in the work directory.

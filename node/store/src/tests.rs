@@ -31,12 +31,14 @@ mod hostile;
 mod hosts;
 mod layers;
 mod logging;
+mod partial;
 mod pinning;
 mod property;
 mod scale;
 mod spares;
 mod stacks;
 mod trouble;
+mod waits;
 
 fn new_store() -> (TempDir, Store) {
     let dir = TempDir::new().expect("a temporary directory");

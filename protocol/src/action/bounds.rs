@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 
 /// Bounds on one attempt. Reaching one is a failure like any other, so they are part of the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Limits {
     /// Wall clock, milliseconds.
     pub wall_ms: u64,
@@ -71,6 +71,18 @@ pub struct TooMuch {
 }
 
 impl TooMuch {
+    /// What is asked for, in words.
+    #[must_use]
+    pub fn asks(&self) -> String {
+        self.show(self.asked).to_string()
+    }
+
+    /// What is allowed, in words.
+    #[must_use]
+    pub fn allows(&self) -> String {
+        self.show(self.most).to_string()
+    }
+
     fn show(&self, value: u64) -> Amount {
         Amount(self.bound, value)
     }

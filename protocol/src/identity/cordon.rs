@@ -10,7 +10,8 @@ use crate::{
     time::Stamp,
 };
 
-/// Whether a member takes work, by the council's word. The latest counts.
+/// Whether a member takes work, by the council's word. The latest counts, for
+/// [`limits::CORDON_LIFE_MS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cordon {
     /// The mesh.
@@ -32,11 +33,17 @@ impl Record for Cordon {
     }
 
     fn ends(&self) -> Ends {
-        Ends::Replaced
+        Ends::after(self.at, limits::CORDON_LIFE_MS)
     }
 }
 
 impl Cordon {
+    /// Whether it is time to say it anew: half of its life is over.
+    #[must_use]
+    pub fn is_due(&self, now: Stamp) -> bool {
+        now.as_ms().saturating_sub(self.at.as_ms()) >= limits::CORDON_LIFE_MS / 2
+    }
+
     /// A reason as it may be kept: no longer than allowed, and one line.
     #[must_use]
     pub fn plain(why: &str) -> String {
@@ -53,13 +60,13 @@ impl Cordon {
 }
 
 impl Roster {
-    /// What a cordon says, if the council signed it.
-    pub fn cordoned_by(&self, signed: &Signed<Cordon>) -> Result<Cordon, Refused> {
+    /// What a cordon says, if the council signed it and it still counts at `now`.
+    pub fn cordoned_by(&self, signed: &Signed<Cordon>, now: Stamp) -> Result<Cordon, Refused> {
         let signer = signed.signer();
         if signer != self.genesis.founder {
             return Err(Refused::NotCouncil { signer });
         }
-        let cordon = signed.open(self.mesh)?;
+        let cordon = signed.open_at(self.mesh, now)?;
         if Cordon::plain(&cordon.why) != cordon.why {
             return Err(Refused::Forged { signer });
         }
@@ -71,6 +78,8 @@ impl Roster {
 mod tests {
     use super::*;
     use crate::identity::{Genesis, Key};
+
+    const NOW: Stamp = Stamp::from_ms(6);
 
     fn world() -> (Key, Roster) {
         let founder = Key::from_secret(&[1; 32]);
@@ -97,11 +106,11 @@ mod tests {
         let (founder, roster) = world();
         let said = cordon(&roster);
         let good = Signed::sign(&founder, &said).expect("small");
-        assert_eq!(roster.cordoned_by(&good), Ok(said.clone()));
+        assert_eq!(roster.cordoned_by(&good, NOW), Ok(said.clone()));
         let other = Key::from_secret(&[2; 32]);
         let forged = Signed::sign(&other, &said).expect("small");
         assert!(matches!(
-            roster.cordoned_by(&forged),
+            roster.cordoned_by(&forged, NOW),
             Err(Refused::NotCouncil { .. })
         ));
         let elsewhere = Cordon {
@@ -110,9 +119,27 @@ mod tests {
         };
         let elsewhere = Signed::sign(&founder, &elsewhere).expect("small");
         assert!(matches!(
-            roster.cordoned_by(&elsewhere),
+            roster.cordoned_by(&elsewhere, NOW),
             Err(Refused::OtherMesh { .. })
         ));
+    }
+
+    #[test]
+    fn a_cordon_ends_unless_it_is_said_anew() {
+        let (founder, roster) = world();
+        let said = cordon(&roster);
+        let signed = Signed::sign(&founder, &said).expect("small");
+        let end = Stamp::from_ms(said.at.as_ms() + limits::CORDON_LIFE_MS);
+        let before = Stamp::from_ms(end.as_ms() - 1);
+        assert!(roster.cordoned_by(&signed, before).is_ok());
+        assert!(matches!(
+            roster.cordoned_by(&signed, end),
+            Err(Refused::Expired { .. })
+        ));
+        assert!(!said.is_due(NOW) && said.is_due(before));
+        // What is dated by a clock that was ahead counts at once.
+        assert!(roster.cordoned_by(&signed, Stamp::from_ms(0)).is_ok());
+        assert!(!said.is_due(Stamp::from_ms(0)));
     }
 
     #[test]
@@ -128,6 +155,6 @@ mod tests {
             ..cordon(&roster)
         };
         let signed = Signed::sign(&founder, &said).expect("small");
-        assert!(roster.cordoned_by(&signed).is_err());
+        assert!(roster.cordoned_by(&signed, NOW).is_err());
     }
 }

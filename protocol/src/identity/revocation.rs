@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ends, Record, Refused, Roster, Signed};
 use crate::{
     ids::{MeshId, NodeId},
+    limits,
     time::Stamp,
 };
 
@@ -26,23 +27,42 @@ impl Record for Revocation {
     }
 
     fn ends(&self) -> Ends {
-        Ends::Never
+        Ends::after(self.at, limits::REVOCATION_LIFE_MS)
     }
 }
 
 impl Roster {
-    /// Checks a revocation and strikes its node out.
+    /// Checks a revocation that was said or kept here, and strikes its node out: for good, since what
+    /// is kept here is nobody's replay.
     pub fn revoked_by(&mut self, signed: &Signed<Revocation>) -> Result<Revocation, Refused> {
-        if signed.signer() != self.genesis.founder {
-            return Err(Refused::NotCouncil {
-                signer: signed.signer(),
-            });
+        self.strike(signed, None)
+    }
+
+    /// The same for a revocation that comes from others: one that is so old that its node can have no
+    /// certificate any more is refused.
+    pub fn told_revoked(
+        &mut self,
+        signed: &Signed<Revocation>,
+        now: Stamp,
+    ) -> Result<Revocation, Refused> {
+        self.strike(signed, Some(now))
+    }
+
+    fn strike(
+        &mut self,
+        signed: &Signed<Revocation>,
+        now: Option<Stamp>,
+    ) -> Result<Revocation, Refused> {
+        let signer = signed.signer();
+        if signer != self.genesis.founder {
+            return Err(Refused::NotCouncil { signer });
         }
-        let revocation = signed.open(self.mesh)?;
+        let revocation = match now {
+            Some(now) => signed.open_at(self.mesh, now)?,
+            None => signed.open(self.mesh)?,
+        };
         if revocation.node == self.genesis.founder {
-            return Err(Refused::NotCouncil {
-                signer: signed.signer(),
-            });
+            return Err(Refused::NotCouncil { signer });
         }
         self.revoke(revocation.node, revocation.at);
         Ok(revocation)

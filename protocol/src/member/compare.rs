@@ -90,6 +90,13 @@ impl Engine {
         self.send_probe(turn, slot);
     }
 
+    /// This node was cut off: it asks who tells it what it missed, unless it has only just asked.
+    pub(super) fn catch_up(&mut self, turn: &mut Turn<'_>, slot: Slot) {
+        if self.may_hear(slot) && turn.now.time >= self.compare.quiet_until {
+            self.compare_with(turn, slot);
+        }
+    }
+
     /// The hash of a member's view, in an answer to a probe.
     pub(super) fn compare_hash(&mut self, turn: &mut Turn<'_>, from: Slot, theirs: u64) {
         self.remind(turn, from);

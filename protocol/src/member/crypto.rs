@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{ALERTS_MAX, Alert, Kind, Obituary, Presence, RECORD_BYTES_MAX, Revocation, Sealed};
 use crate::{
     codec,
-    identity::{Key, NodeCert, Refused, Roster, Signed},
+    identity::{Ends, Key, NodeCert, Record, Refused, Roster, Signed},
     ids::NodeId,
+    limits,
     time::Stamp,
 };
 
@@ -106,14 +107,28 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(record: &Sealed) -> R
 }
 
 impl Notary {
-    fn open_alert(&self, signed: &Signed<Alert>) -> Result<Alert, Refused> {
+    /// What a node says of itself or of another: neither so old that it does not count any more, nor
+    /// by a clock so far ahead that its node's own certificate would have expired on it.
+    fn open_word<T: Record>(&self, signed: &Signed<T>, now: Stamp) -> Result<T, Refused> {
+        let word = signed.open_at(self.roster.mesh(), now)?;
+        let latest = (now.as_ms()).saturating_add(limits::WORD_LIFE_MS + limits::CERT_LIFE_MS);
+        match word.ends() {
+            Ends::At(end) if end.as_ms() > latest => Err(Refused::Expired {
+                node: signed.signer(),
+                reason: "it is from the future; compare the two machines' clocks",
+            }),
+            _ => Ok(word),
+        }
+    }
+
+    fn open_alert(&self, signed: &Signed<Alert>, now: Stamp) -> Result<Alert, Refused> {
         // Before the signature is looked at: anybody can make keys, and have them checked for ever.
         if self.roster.vouches(signed.signer()).is_none() {
             return Err(Refused::Stranger {
                 signer: signed.signer(),
             });
         }
-        let alert = signed.open(self.roster.mesh())?;
+        let alert = self.open_word(signed, now)?;
         if alert.observer != signed.signer() || alert.observer == alert.subject {
             return Err(Refused::Forged {
                 signer: signed.signer(),
@@ -122,7 +137,7 @@ impl Notary {
         Ok(alert)
     }
 
-    fn open_obituary(&self, record: &Sealed) -> Result<Opened, Refused> {
+    fn open_obituary(&self, record: &Sealed, now: Stamp) -> Result<Opened, Refused> {
         let forged = || Refused::Forged {
             signer: record.subject,
         };
@@ -131,13 +146,13 @@ impl Notary {
             return Err(forged());
         }
         let mut alerts: Vec<Alert> = Vec::with_capacity(obituary.alerts.len());
-        let mut stranger = None;
+        let mut passed_over = None;
         for signed in &obituary.alerts {
-            let alert = match self.open_alert(signed) {
+            let alert = match self.open_alert(signed, now) {
                 Ok(alert) => alert,
-                // Others may know it; here it counts for nothing.
-                Err(refused @ Refused::Stranger { .. }) => {
-                    stranger = Some(refused);
+                // Others may know it, or it counted once; here and now it counts for nothing.
+                Err(refused @ (Refused::Stranger { .. } | Refused::Expired { .. })) => {
+                    passed_over = Some(refused);
                     continue;
                 }
                 Err(refused) => return Err(refused),
@@ -151,15 +166,15 @@ impl Notary {
             }
             alerts.push(alert);
         }
-        match stranger {
+        match passed_over {
             Some(refused) if alerts.is_empty() => Err(refused),
             _ => Ok(Opened::Obituary(alerts)),
         }
     }
 
-    fn open_presence(&self, record: &Sealed) -> Result<Presence, Refused> {
+    fn open_presence(&self, record: &Sealed, now: Stamp) -> Result<Presence, Refused> {
         let signed: Signed<Presence> = read(record)?;
-        let presence = signed.open(self.roster.mesh())?;
+        let presence = self.open_word(&signed, now)?;
         if presence.node != signed.signer() || !presence.is_bounded() {
             return Err(Refused::Forged {
                 signer: signed.signer(),
@@ -204,22 +219,22 @@ impl Crypto for Notary {
                 (Opened::Cert(cert), label.0, label.1)
             }
             Kind::Presence => {
-                let presence = self.open_presence(record)?;
+                let presence = self.open_presence(record, now)?;
                 let label = (presence.node, presence.incarnation.number());
                 (Opened::Presence(presence), label.0, label.1)
             }
             Kind::Revocation => {
-                let revocation = self.roster.revoked_by(&read(record)?)?;
+                let revocation = self.roster.told_revoked(&read(record)?, now)?;
                 let node = revocation.node;
                 (Opened::Revocation(revocation), node, 0)
             }
             Kind::Alert => {
-                let alert = self.open_alert(&read(record)?)?;
+                let alert = self.open_alert(&read(record)?, now)?;
                 let label = (alert.subject, alert.incarnation.number());
                 (Opened::Alert(alert), label.0, label.1)
             }
             Kind::Obituary => {
-                let opened = self.open_obituary(record)?;
+                let opened = self.open_obituary(record, now)?;
                 (opened, record.subject, record.version)
             }
         };

@@ -323,7 +323,8 @@ impl Engine {
         if second < self.watch.next_expiry && !stepped_back {
             return;
         }
-        let mut next = u32::MAX;
+        self.speak_anew(turn);
+        let mut next = self.own.anew_at();
         let entries: Vec<(Slot, Entry)> = self.view.entries().collect();
         for (slot, entry) in entries {
             let status = entry.status();

@@ -7,7 +7,10 @@ use super::{
     Change, Command, Directory, Engine, Incarnation, Kind, Mode, Opened, Presence, Sealed, Slot,
     engine::{NEVER, Turn},
 };
-use crate::time::Time;
+use crate::{
+    limits::{CLOCK_SKEW_MS, WORD_LIFE_MS},
+    time::{Stamp, Time},
+};
 
 /// Least time between two publications.
 const REST: Duration = Duration::from_secs(1);
@@ -23,6 +26,8 @@ pub(super) struct Own {
     /// Its word, once it has spoken in this life.
     sealed: Option<Sealed>,
     published: Time,
+    /// The date on its word.
+    issued: Stamp,
     /// When to speak next, if it may.
     pub(super) speak_at: Time,
     /// When a twin was last complained of.
@@ -37,10 +42,26 @@ impl Own {
             made,
             sealed: None,
             published: Time::default(),
+            issued: Stamp::default(),
             speak_at: Time::default(),
             complained: None,
             blamed: None,
         }
+    }
+
+    /// The second from which its word is to be given anew: others refuse one that is too old.
+    pub(super) fn anew_at(&self) -> u32 {
+        let at = self.issued.as_ms().saturating_add(WORD_LIFE_MS / 4) / 1000;
+        match self.sealed {
+            Some(_) => u32::try_from(at).unwrap_or(u32::MAX),
+            None => u32::MAX,
+        }
+    }
+
+    /// Whether it is: that second has come, or its date is one of a clock that was wrong.
+    fn is_stale(&self, now: Stamp) -> bool {
+        let ahead = self.issued.as_ms() > now.as_ms().saturating_add(CLOCK_SKEW_MS);
+        self.sealed.is_some() && (ahead || now.as_ms() / 1000 >= u64::from(self.anew_at()))
     }
 }
 
@@ -59,6 +80,13 @@ impl Engine {
             REST
         };
         self.speak_by(now, rest);
+    }
+
+    /// Gives its word anew before it is too old to count.
+    pub(super) fn speak_anew(&mut self, turn: &Turn<'_>) {
+        if self.own.is_stale(turn.now.stamp) {
+            self.speak_soon(turn.now.time);
+        }
     }
 
     fn speak_by(&mut self, now: Time, rest: Duration) {
@@ -109,7 +137,9 @@ impl Engine {
         turn.keep(self.me, &sealed, Opened::Presence(presence).into());
         self.own.made = incarnation;
         self.own.published = turn.now.time;
+        self.own.issued = turn.now.stamp;
         let first = self.own.sealed.replace(sealed.clone()).is_none();
+        self.watch.next_expiry = self.watch.next_expiry.min(self.own.anew_at());
         let entry = entry.with_presence(incarnation.number(), self.setup.mode);
         self.enter(turn, self.me, entry, Change::Left);
         if first {
@@ -124,7 +154,12 @@ impl Engine {
     pub(super) fn take_up(&mut self, directory: &impl Directory) {
         let incarnation = self.view.entry(self.me).incarnation;
         let kept = directory.record(self.me, Kind::Presence, incarnation);
-        self.own.sealed = kept.map(|kept| kept.sealed.clone());
+        if let Some(kept) = kept {
+            self.own.sealed = Some(kept.sealed.clone());
+            if let Opened::Presence(said) = &*kept.opened {
+                self.own.issued = said.issued;
+            }
+        }
         self.own.made = self.own.made.max(Incarnation::new(incarnation));
         if self.own.sealed.is_some() {
             self.own.speak_at = NEVER;
@@ -157,7 +192,7 @@ impl Engine {
             Kind::Alert | Kind::Obituary => spoken.is_some() && record.version == made,
         };
         if !wanted {
-            return;
+            return self.say_again(turn, record, from);
         }
         let Ok(opened) = turn.crypto.open(record, turn.now.stamp) else {
             return;
@@ -184,7 +219,27 @@ impl Engine {
                 let observers = self.observers(turn, alerts);
                 let holds = self.suffice(turn, self.me, &observers);
                 self.accused(turn, holds);
+                if let Some(from) = from
+                    && holds
+                {
+                    self.catch_up(turn, from);
+                }
             }
+        }
+    }
+
+    /// Whoever passes on a death, or a doubt, of an earlier word did not hear the later one: all that
+    /// this node said meanwhile was lost, and so may be what it was told.
+    fn say_again(&mut self, turn: &mut Turn<'_>, record: &Sealed, from: Option<Slot>) {
+        let is_old = matches!(record.kind, Kind::Alert | Kind::Obituary)
+            && self.own.sealed.is_some()
+            && record.version < self.own.made.number();
+        if let Some(from) = from
+            && is_old
+            && self.may_hear(from)
+        {
+            self.give(turn, from, &[self.me]);
+            self.catch_up(turn, from);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     facts::Facts,
     identity::{Ends, Record, Signed},
     ids::{MeshId, NodeId},
+    limits,
     time::Stamp,
 };
 
@@ -77,7 +78,7 @@ impl Record for Presence {
     }
 
     fn ends(&self) -> Ends {
-        Ends::WithSigner
+        Ends::after(self.issued, limits::WORD_LIFE_MS)
     }
 }
 
@@ -117,7 +118,7 @@ impl Record for Alert {
     }
 
     fn ends(&self) -> Ends {
-        Ends::WithSigner
+        Ends::after(self.at, limits::WORD_LIFE_MS)
     }
 }
 

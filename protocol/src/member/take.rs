@@ -36,9 +36,10 @@ impl Pace {
     }
 }
 
-/// The entry of a revoked node: kept until every certificate that it may hold has expired.
+/// The entry of a revoked node: kept for as long as the record counts, and so until every certificate
+/// that it may hold has expired.
 pub(super) fn revoked(revocation: &Revocation) -> Entry {
-    let life = u32::try_from(limits::CERT_LIFE_MS / 1000).unwrap_or(u32::MAX);
+    let life = u32::try_from(limits::REVOCATION_LIFE_MS / 1000).unwrap_or(u32::MAX);
     Entry::revoked_until(seconds(revocation.at).saturating_add(life))
 }
 

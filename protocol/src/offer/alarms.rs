@@ -3,15 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::JobId;
-use crate::{ids::NodeId, offer::AttemptId, platform::Platform, time::Time};
+use crate::{
+    ids::{NodeId, RoleId},
+    offer::AttemptId,
+    platform::Platform,
+    time::Time,
+};
 
 /// What a deadline is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
-    /// Owner: enough waiting for better bids.
+    /// Owner: enough waiting for better bids, or for the node that a job is kept for.
     Bids(JobId),
+    /// Owner: a node that had no room may be asked again.
+    Peer(NodeId),
     /// Owner: the job's state ends: a rest, a lease, or this node's exclusion.
     Job(JobId),
+    /// Owner: a second attempt is due, or its answer, its award or its lease is.
+    Second(JobId),
     /// Owner: no beat yet, so the award is sent again.
     Award(JobId),
     /// Owner: a digest is due.
@@ -22,6 +31,8 @@ pub(super) enum Alarm {
     Beat(NodeId),
     /// Worker: the lease of another node's attempt ends.
     Lease(AttemptId),
+    /// Worker: the holder of a role is told again of what an earlier one has started here.
+    Role(RoleId),
     /// Worker: a result was not acknowledged yet.
     Result(AttemptId),
 }
@@ -39,13 +50,6 @@ impl Alarms {
         self.clear(&alarm);
         self.order.insert((at, alarm.clone()));
         self.times.insert(alarm, at);
-    }
-
-    /// Sets a deadline unless there is one already.
-    pub(super) fn set_new(&mut self, alarm: Alarm, at: Time) {
-        if !self.times.contains_key(&alarm) {
-            self.set(alarm, at);
-        }
     }
 
     /// Takes a deadline away.

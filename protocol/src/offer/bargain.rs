@@ -6,14 +6,17 @@ use std::{
 };
 
 use super::{
-    Command, Digest, Engine, Head, JobId, Loss, Message, Priority, Rejection,
+    Command, Digest, Engine, Head, JobId, Loss, Message, Phase, Priority, Rejection,
     alarms::Alarm,
+    auction::Auction,
     engine::Turn,
     jobs::{Bid, Job, Lease, State},
     owner::back_off,
 };
 use crate::{ids::NodeId, limits, platform::Platform, time::Time};
 
+/// Waiting jobs that are looked at for a digest.
+const LOOKED_AT_MAX: usize = 4 * limits::DIGEST_JOBS_MAX;
 /// Bids of one node that are remembered to know a doubled one.
 const NONCES_MAX: usize = 64;
 
@@ -54,11 +57,7 @@ pub(super) fn weight(node: NodeId, job: JobId) -> u64 {
 impl Engine {
     /// Whether a digest of this platform would be of use to anybody.
     fn is_offered(&self, platform: &Platform) -> bool {
-        self.jobs.waiting_remote(platform).next().is_some()
-            && self
-                .peers
-                .values()
-                .any(|peer| peer.platforms.contains(platform))
+        self.jobs.waiting_remote(platform).next().is_some() && self.crowd.len(platform) > 0
     }
 
     /// Sees to it that a digest is due where there is news, and none where nothing waits.
@@ -104,9 +103,11 @@ impl Engine {
         if !self.is_offered(&platform) {
             return;
         }
-        let jobs = self
+        let jobs: Vec<Head> = self
             .jobs
             .waiting_remote(&platform)
+            .take(LOOKED_AT_MAX)
+            .filter(|job| self.is_unplaced(job))
             .take(limits::DIGEST_JOBS_MAX)
             .map(|job| Head {
                 job: job.want.job,
@@ -114,8 +115,13 @@ impl Engine {
                 cost_ms: job.want.cost_ms,
                 waited_ms: u64::try_from(turn.now.since(job.since).as_millis()).unwrap_or(u64::MAX),
                 needs: job.want.needs,
+                top: self.held_top(job, turn.now),
             })
             .collect();
+        if jobs.is_empty() {
+            let again = turn.now + Duration::from_millis(limits::DIGEST_MS);
+            return self.alarms.set(Alarm::Digest(platform), again);
+        }
         // The clock outlives the program, so that a restarted owner's digests come after those of
         // its earlier life that are still on their way.
         self.gossip.seq = turn.now.as_ms().max(self.gossip.seq + 1);
@@ -133,6 +139,12 @@ impl Engine {
         turn.push(Command::Gossip { platform, digest });
     }
 
+    /// Whether nobody is being asked about a waiting job.
+    fn is_unplaced(&self, job: &Job) -> bool {
+        let auction = self.auctions.get(job.want.job);
+        !matches!(auction, Some(Auction::Asking { .. }))
+    }
+
     /// Whether a node may be awarded a waiting job now.
     pub(super) fn may_award(&self, job: &Job, node: NodeId, now: Time) -> bool {
         matches!(job.state(), State::Waiting(_))
@@ -145,6 +157,7 @@ impl Engine {
             && self.may_run(job, node, now)
     }
 
+    /// A node would do a job, one that was offered to it or one of a digest.
     pub(super) fn bid_came(&mut self, turn: &mut Turn<'_>, id: JobId, bid: Bid) {
         let Some(peer) = self.peers.get_mut(&bid.node) else {
             return;
@@ -156,6 +169,12 @@ impl Engine {
             peer.nonces.pop_front();
         }
         peer.nonces.push_back(bid.nonce);
+        if self.second_answered(turn, id, &bid) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&bid.node) else {
+            return;
+        };
         if let Some(job) = self.jobs.get(id)
             && !peer.platforms.contains(&job.want.platform)
         {
@@ -163,9 +182,26 @@ impl Engine {
             let reason = Rejection::OtherPlatform { job: id, platform };
             return turn.reject(bid.node, reason);
         }
+        peer.most = Some(bid.most);
+        if bid.offered {
+            return self.quoted(turn, id, bid);
+        }
+        if let Some(kept) = self.first_kept(&bid, turn.now) {
+            return self.award(turn, kept, bid);
+        }
+        self.gather_bid(turn, id, bid);
+    }
+
+    pub(super) fn may_take(&self, job: &Job, bid: &Bid, now: Time) -> bool {
+        self.may_award(job, bid.node, now) && job.want.needs.within(&bid.most).is_ok()
+    }
+
+    /// A bid that nobody asked for: with others of its kind, or with those that were.
+    fn gather_bid(&mut self, turn: &mut Turn<'_>, id: JobId, bid: Bid) {
+        let node = bid.node;
         let wanted = self.jobs.get(id).filter(|job| {
-            self.may_award(job, bid.node, turn.now)
-                && job.want.needs.within(&bid.most).is_ok()
+            self.may_take(job, &bid, turn.now)
+                && !self.is_kept_from(job, &bid, turn.now)
                 && (job.want.priority == Priority::Urgent
                     || self
                         .first_unbid(&bid, turn.now)
@@ -178,55 +214,63 @@ impl Engine {
             return;
         };
         bids.push(bid);
-        if bids.len() >= enough {
+        let count = bids.len();
+        // Its answer, if it was asked.
+        let asked = self.answered(id, node).is_some();
+        self.gather(turn.now, id);
+        if count >= enough || (asked && self.all_answered(id)) {
             self.choose(turn, id);
-        } else {
-            let by = turn.now + Duration::from_millis(limits::BID_MS);
-            self.alarms.set_new(Alarm::Bids(id), by);
         }
     }
 
     /// Bids after which waiting for more is of no use.
     fn bids_enough(&self, job: &Job, now: Time) -> usize {
-        self.peers
-            .keys()
-            .filter(|node| self.may_award(job, **node, now))
+        if let Some(Auction::Asking { asked, .. }) = self.auctions.get(job.want.job)
+            && !asked.is_empty()
+        {
+            return limits::BIDS_MAX;
+        }
+        self.crowd
+            .of(&job.want.platform)
+            .filter(|node| self.may_award(job, *node, now))
             .take(limits::BIDS_MAX)
             .count()
     }
 
-    /// The first job that a bidder could be given and nobody has bid for.
+    /// A job that a bidder could be given and nobody has bid for: of the first of them, the first for
+    /// which it would fetch nothing.
     fn first_unbid(&self, bid: &Bid, now: Time) -> Option<&Job> {
-        let node = bid.node;
-        let platforms = self.peers.get(&node).into_iter();
+        let platforms = self.peers.get(&bid.node).into_iter();
         platforms
             .flat_map(|peer| &peer.platforms)
-            .filter_map(|platform| {
-                self.jobs
-                    .waiting_remote(platform)
-                    .take(limits::DIGEST_JOBS_MAX)
-                    .find(|job| {
-                        matches!(job.state(), State::Waiting(bids) if bids.is_empty())
-                            && job.want.needs.within(&bid.most).is_ok()
-                            && self.may_award(job, node, now)
-                    })
-            })
+            .filter_map(|platform| self.unbid_of(platform, bid, now))
             .min_by_key(|job| job.rank)
     }
 
-    /// Gives a job to the best of its bidders. The others may have other jobs.
-    pub(super) fn choose(&mut self, turn: &mut Turn<'_>, id: JobId) {
-        let Some(bids) = self.jobs.get_mut(id).and_then(Job::bids_mut) else {
-            return;
-        };
-        let mut bids = std::mem::take(bids);
-        self.alarms.clear(&Alarm::Bids(id));
-        bids.sort_by_key(|bid| (bid.eta_ms, weight(bid.node, id)));
-        let mut bids = bids.into_iter();
-        if let Some(best) = bids.next() {
-            self.award(turn, id, best);
+    fn unbid_of(&self, platform: &Platform, bid: &Bid, now: Time) -> Option<&Job> {
+        let jobs = self.jobs.waiting_remote(platform);
+        let open = jobs.take(limits::DIGEST_JOBS_MAX).filter(|job| {
+            matches!(job.state(), State::Waiting(bids) if bids.is_empty())
+                && self.may_take(job, bid, now)
+                && !self.is_kept_from(job, bid, now)
+                && self.suits(job, bid.node, now)
+        });
+        let mut first: Option<&Job> = None;
+        for job in open.take(limits::CHOICE_MAX) {
+            // Nothing waits for ever because others suit better.
+            let is_due = |first: &Job| {
+                first.rank.priority < job.rank.priority
+                    || now.since(first.since).as_millis() >= u128::from(limits::HOLD_MS_MAX)
+            };
+            if first.is_some_and(is_due) {
+                break;
+            }
+            if job.want.lineage.is_empty() || self.is_holder(job, bid.node) {
+                return Some(job);
+            }
+            first = first.or(Some(job));
         }
-        self.loose.extend(bids);
+        first
     }
 
     /// Answers the bids that got no job: with another job, or with a no.
@@ -235,14 +279,50 @@ impl Engine {
             if !self.peers.contains_key(&bid.node) {
                 continue;
             }
-            match self.first_unbid(&bid, turn.now).map(|job| job.want.job) {
-                Some(other) => self.award(turn, other, bid),
-                None => turn.send(bid.node, Message::Decline { nonce: bid.nonce }),
+            if let Some(other) = self.best_for(&bid, turn.now) {
+                self.award(turn, other, bid);
+            } else {
+                self.shows_room(bid.node);
+                turn.send(bid.node, Message::Decline { nonce: bid.nonce });
             }
         }
     }
 
-    fn award(&mut self, turn: &mut Turn<'_>, id: JobId, bid: Bid) {
+    fn best_for(&self, bid: &Bid, now: Time) -> Option<JobId> {
+        let kept = self.first_kept(bid, now);
+        kept.or_else(|| Some(self.first_unbid(bid, now)?.want.job))
+    }
+
+    /// By which bid a node got an attempt.
+    pub(super) fn nonce_of(&self, node: NodeId, id: JobId, number: u32) -> Option<u64> {
+        let of = |lease: &&Lease| (lease.node, lease.number) == (node, number);
+        let first = self.jobs.get(id).and_then(Job::lease).filter(of);
+        let lease = first.or_else(|| self.hedges.lease(id).filter(of))?;
+        (lease.nonce > 0).then_some(lease.nonce)
+    }
+
+    /// A node has ended an attempt and keeps its slot for another: it gets one, if there is one.
+    pub(super) fn hand_on(&mut self, turn: &mut Turn<'_>, node: NodeId, nonce: Option<u64>) {
+        let Some(nonce) = nonce else {
+            return;
+        };
+        let most = self.peers.get(&node).and_then(|peer| peer.most);
+        let bid = Bid {
+            node,
+            nonce,
+            // It has said nothing of this one.
+            eta_ms: limits::ATTEMPT_MS_MAX,
+            wait_ms: 0,
+            most: most.unwrap_or_default(),
+            offered: true,
+        };
+        match self.best_for(&bid, turn.now) {
+            Some(job) => self.award(turn, job, bid),
+            None => self.shows_room(node),
+        }
+    }
+
+    pub(super) fn award(&mut self, turn: &mut Turn<'_>, id: JobId, bid: Bid) {
         let me = self.me;
         let Some(job) = self.jobs.get_mut(id) else {
             return;
@@ -257,8 +337,13 @@ impl Engine {
             started: turn.now,
             until: turn.now + Duration::from_millis(limits::LEASE_MS),
             sends: 0,
-            log_bytes: 0,
+            eta_ms: bid.eta_ms,
+            phase: Phase::FIRST,
+            moved: turn.now,
         };
+        if let Some(top) = job.want.lineage.last().map(|top| top.tree) {
+            self.crowd.settles(node, top);
+        }
         self.hold(id, lease);
         self.award_again(turn, id);
         turn.push(Command::Placed { attempt, node });
@@ -270,6 +355,7 @@ impl Engine {
             self.loose.extend(bids);
         }
         self.alarms.set(Alarm::Job(id), lease.until);
+        self.plan_second(id);
     }
 
     /// Sends an award, for the first time or because nothing was heard of it yet.
@@ -277,7 +363,8 @@ impl Engine {
         let Some(job) = self.jobs.get_mut(id) else {
             return;
         };
-        let action = job.want.action.clone();
+        let (action, needs) = (job.want.action.clone(), job.want.needs);
+        let (holders, role) = (job.want.holders.clone(), job.want.role);
         let Some(lease) = job.lease_mut() else {
             return;
         };
@@ -290,7 +377,10 @@ impl Engine {
                 job: id,
                 number: lease.number,
                 lease_ms: limits::LEASE_MS,
+                needs,
                 action,
+                holders,
+                role,
             },
         );
         self.alarms.set(Alarm::Award(id), again);
@@ -303,7 +393,7 @@ impl Engine {
             return;
         };
         let Some(lease) = job.lease().copied().filter(|held| held.number == number) else {
-            return;
+            return self.second_refused(turn, from, (id, number));
         };
         if lease.node != from {
             return turn.reject(from, Rejection::NotAwarded { job: id, number });
@@ -317,27 +407,8 @@ impl Engine {
             loss: Loss::Refused,
             outcome: Vec::new(),
         });
-        self.queue_again(turn, id);
-    }
-
-    /// A node is gone: its bids are void.
-    pub(super) fn bidder_down(&mut self, node: NodeId) {
-        let with_bids: Vec<JobId> = self
-            .jobs
-            .iter()
-            .filter(|job| {
-                matches!(job.state(), State::Waiting(bids) if bids.iter().any(|bid| bid.node == node))
-            })
-            .map(|job| job.want.job)
-            .collect();
-        for id in with_bids {
-            let Some(bids) = self.jobs.get_mut(id).and_then(Job::bids_mut) else {
-                continue;
-            };
-            bids.retain(|bid| bid.node != node);
-            if bids.is_empty() {
-                self.alarms.clear(&Alarm::Bids(id));
-            }
+        if !self.promote_second(turn, id) {
+            self.queue_again(turn, id);
         }
     }
 }

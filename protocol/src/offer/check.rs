@@ -5,7 +5,9 @@
 use super::{
     AttemptId, Engine, Loss,
     alarms::Alarm,
-    jobs::{Job, Queue, State},
+    auction::Auction,
+    jobs::{Job, State},
+    queue::Queue,
     runs::Stage,
 };
 use crate::{limits, time::Time};
@@ -47,8 +49,10 @@ impl Engine {
     fn check_job(&self, job: &Job) {
         let id = job.want.job;
         let is_set = |alarm| self.alarms.get(&alarm).is_some();
-        let (infra, vanished) = job.failed();
-        assert!(infra < limits::ATTEMPTS_MAX && vanished < limits::LOSSES_MAX);
+        let (infra, _, nodes) = job.failed();
+        let goes_on = matches!(job.state(), State::There(_));
+        assert!(goes_on || (infra < limits::ATTEMPTS_MAX && nodes < limits::LOSSES_MAX));
+        assert!(job.failures.len() <= limits::FAILURES_MAX);
         assert!(
             job.failures
                 .iter()
@@ -58,7 +62,11 @@ impl Engine {
             State::Waiting(bids) => {
                 assert!(bids.len() < limits::BIDS_MAX, "{id} has bids enough");
                 assert!(bids.iter().all(|bid| self.peers.contains_key(&bid.node)));
-                assert_eq!(is_set(Alarm::Bids(id)), !bids.is_empty());
+                let auction = self.auctions.get(id);
+                let is_over = matches!(auction, None | Some(Auction::Parked));
+                assert_eq!(is_set(Alarm::Bids(id)), !is_over);
+                let asks = matches!(auction, Some(Auction::Asking { .. }));
+                assert!(bids.is_empty() || asks, "{id} has bids that nobody gathers");
             }
             State::Resting => assert!(is_set(Alarm::Job(id)), "{id} rests for ever"),
             State::Here { number } => {
@@ -86,18 +94,46 @@ impl Engine {
         let count = |is: fn(&State) -> bool| self.jobs.iter().filter(|job| is(job.state())).count();
         let waiting = count(|state| matches!(state, State::Waiting(_)));
         let queues = || self.jobs.queues().map(|(_, queue)| queue);
-        let ranks = |queue: &Queue| queue.all.len();
-        assert_eq!(queues().map(ranks).sum::<usize>(), waiting);
+        assert_eq!(queues().map(Queue::len).sum::<usize>(), waiting);
         for (platform, queue) in self.jobs.queues() {
-            assert!(queue.remote.is_subset(&queue.all));
-            for rank in &queue.all {
+            let here = queue.here.values().flatten();
+            for rank in here.chain(&queue.remote) {
                 let job = self.jobs.get(rank.job).expect("queued jobs are open");
                 assert!(matches!(job.state(), State::Waiting(_)));
                 assert!(job.rank == *rank && job.want.platform == *platform);
-                assert_eq!(queue.remote.contains(rank), job.want.remote_ok);
+            }
+            let counts = queue
+                .classes
+                .values()
+                .filter(|class| class.missing.is_none());
+            let counted: usize = counts.map(|class| class.jobs.len()).sum();
+            assert_eq!(queue.counted(), counted, "a turn was lost or had twice");
+            for id in queue.classes.values().flat_map(|class| &class.jobs) {
+                let job = self.jobs.get(*id).expect("queued jobs are open");
+                assert_eq!(queue.remote.contains(&job.rank), job.want.remote_ok);
+                let open = job.want.remote_ok && self.auctions.get(*id).is_none();
+                assert_eq!(
+                    queue.open.contains(&job.rank),
+                    open,
+                    "{id} is lost to offers"
+                );
             }
         }
+        for (id, _) in self.auctions.iter() {
+            let state = self.jobs.get(*id).map(Job::state);
+            assert!(
+                matches!(state, Some(State::Waiting(_))),
+                "{id} is offered in vain"
+            );
+        }
+        self.quotes.check();
+        self.check_homes();
         let held = count(|state| matches!(state, State::There(_)));
+        for job in self.hedges.jobs() {
+            let state = self.jobs.get(job).map(Job::state);
+            assert!(matches!(state, Some(State::There(_))), "{job} has no first");
+            assert!(self.alarms.get(&Alarm::Second(job)).is_some());
+        }
         assert_eq!(self.jobs.held_all(), held);
         for node in self.peers.keys() {
             assert!(self.jobs.held_len(*node) <= limits::PEERS_MAX);
@@ -128,21 +164,17 @@ impl Engine {
         }
         let bids = self.work.bids.len();
         let keeps_any = self.lending && !self.paused;
-        assert!(bids == 0 || (keeps_any && self.work.used() <= self.slots));
+        assert!(bids == 0 || (keeps_any && !self.is_overbid()));
         assert!(self.work.results_len() <= limits::RESULTS_MAX);
     }
 
     /// No slot is idle beside a job that may run in it.
     fn check_idle(&self, now: Time) {
-        if self.paused || self.work.runs_len() >= self.slots {
-            return;
-        }
-        for platform in &self.platforms {
-            let idle = self
-                .jobs
-                .waiting(platform)
-                .find(|job| self.fits_here(job) && self.barred_here(job, now).is_none());
-            assert!(idle.is_none(), "a slot is idle beside {idle:?}");
+        let idle = self.idle_beside(now);
+        assert!(idle.is_none(), "room is idle beside {idle:?}");
+        for id in self.aside() {
+            let alarm = Alarm::Job(*id);
+            assert!(self.alarms.get(&alarm).is_some(), "{id} is aside for ever");
         }
     }
 
@@ -150,13 +182,16 @@ impl Engine {
         let state = |job| self.jobs.get(job).map(Job::state);
         match alarm {
             Alarm::Bids(job) => matches!(state(*job), Some(State::Waiting(_))),
+            Alarm::Peer(node) => self.peers.contains_key(node),
+            Alarm::Role(_) => true,
             Alarm::Job(job) => matches!(
                 state(*job),
                 Some(State::Waiting(_) | State::Resting | State::There(_))
             ),
+            Alarm::Second(job) => self.hedges.jobs().any(|held| held == *job),
             Alarm::Award(job) => matches!(state(*job), Some(State::There(_))),
             Alarm::Digest(platform) => self.jobs.waiting_remote(platform).next().is_some(),
-            Alarm::Bid(nonce) => self.work.bids.contains_key(nonce),
+            Alarm::Bid(nonce) => self.work.bids.contains_key(nonce) || self.quotes.contains(*nonce),
             Alarm::Beat(owner) => self.peers.contains_key(owner),
             Alarm::Lease(id) => self.work.runs.contains_key(id),
             Alarm::Result(id) => self.work.is_reported(*id) && self.peers.contains_key(&id.owner),

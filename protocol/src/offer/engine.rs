@@ -3,14 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    AttemptId, Command, Event, JobId, Message, Rejection,
+    AttemptId, Command, Event, JobId, Layer, Message, Rejection, Resources,
     alarms::{Alarm, Alarms},
+    auction::Auctions,
     bargain::Gossip,
+    crowd::Crowd,
     jobs::{Bid, Jobs, State},
+    load::Load,
+    quotes::Quotes,
+    resources::Takes,
+    resume::Homes,
     runs::Work,
-    worker::Hints,
+    second::Hedges,
+    worker::{Award, Hints},
 };
-use crate::{action::Limits, ids::NodeId, limits, platform::Platform, time::Time};
+use crate::{action::Limits, claim::Verdict, ids::NodeId, limits, platform::Platform, time::Time};
 
 /// What an engine begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +28,7 @@ pub struct Setup {
     pub platforms: BTreeSet<Platform>,
     /// Those of them that it only emulates: slower, and for when nobody else has time.
     pub emulated: BTreeSet<Platform>,
-    /// Attempts that it runs at once.
+    /// Usual jobs that it runs at once, until [`Event::Capacity`] says more.
     pub slots: u32,
     /// The most that it allows an attempt.
     pub most: Limits,
@@ -55,12 +62,17 @@ pub enum Standing {
 /// A member that is up.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
+    pub(super) operator: String,
     pub(super) platforms: BTreeSet<Platform>,
     pub(super) emulated: BTreeSet<Platform>,
     /// What it last offered, by platform.
     pub(super) hints: BTreeMap<Platform, Hints>,
     /// Its latest bids, so that a doubled one is known.
     pub(super) nonces: VecDeque<u64>,
+    /// The most that it allows a job, as it said last.
+    pub(super) most: Option<Limits>,
+    /// How many times in a row it had no room.
+    pub(super) passes: u32,
 }
 
 /// One event's time and the commands that come of it.
@@ -89,14 +101,34 @@ pub struct Engine {
     pub(super) me: NodeId,
     pub(super) platforms: BTreeSet<Platform>,
     pub(super) emulated: BTreeSet<Platform>,
+    /// How many usual jobs run here at once.
     pub(super) slots: u32,
+    /// What this node has for jobs.
+    pub(super) room: Resources,
+    /// The waiting job that needs more room than is free and has waited for long: what becomes
+    /// free is kept for it.
+    pub(super) held_for: Option<(JobId, Takes)>,
+    /// Waiting jobs that this node leaves to others for now.
+    pub(super) aside: BTreeSet<JobId>,
     pub(super) most: Limits,
     pub(super) lent: Limits,
     pub(super) paused: bool,
     pub(super) lending: bool,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) jobs: Jobs,
+    pub(super) hedges: Hedges,
     pub(super) gossip: Gossip,
+    pub(super) crowd: Crowd,
+    pub(super) auctions: Auctions,
+    pub(super) quotes: Quotes,
+    /// Layers below jobs of digests of which is counted what is missing here.
+    pub(super) asked: BTreeMap<u64, Layer>,
+    /// Whether a digest came since that was last looked at.
+    pub(super) news: bool,
+    pub(super) load: Load,
+    /// Peers that have offered something in digests.
+    pub(super) hinted: BTreeSet<NodeId>,
+    pub(super) homes: Homes,
     pub(super) work: Work,
     pub(super) alarms: Alarms,
     /// Bids that are still to be answered before the event is over.
@@ -115,13 +147,25 @@ impl Engine {
             platforms: setup.platforms,
             emulated: setup.emulated,
             slots: setup.slots.min(limits::SLOTS_MAX),
+            room: Resources::of_slots(setup.slots),
+            held_for: None,
+            aside: BTreeSet::new(),
             most: setup.most,
             lent: setup.lent,
             paused: false,
             lending: true,
             peers: BTreeMap::new(),
             jobs: Jobs::default(),
+            hedges: Hedges::new(setup.seed),
             gossip: Gossip::default(),
+            crowd: Crowd::new(setup.seed),
+            auctions: Auctions::default(),
+            quotes: Quotes::default(),
+            asked: BTreeMap::new(),
+            news: false,
+            load: Load::default(),
+            homes: Homes::default(),
+            hinted: BTreeSet::new(),
             work: Work::new(setup.seed),
             alarms: Alarms::default(),
             loose: Vec::new(),
@@ -139,9 +183,10 @@ impl Engine {
             Event::Unwant(job) => self.unwant(turn, job),
             Event::PeerUp {
                 node,
+                operator,
                 platforms,
                 emulated,
-            } => self.peer_up(turn, node, (platforms, emulated)),
+            } => self.peer_up(turn, node, operator, (platforms, emulated)),
             Event::PeerDown(node) => self.peer_down(turn, node),
             Event::Heard {
                 from,
@@ -153,9 +198,22 @@ impl Engine {
                 attempt,
                 verdict,
                 outcome,
-            } => self.finished(turn, attempt, verdict, outcome),
-            Event::Progress { attempt, log_bytes } => self.work.progress(attempt, log_bytes),
-            Event::Slots(slots) => self.resize(turn, slots),
+            } => {
+                self.load.end(attempt, now, verdict != Verdict::Infra);
+                let attempt = self.ended_here(attempt);
+                self.finished(turn, attempt, verdict, outcome);
+            }
+            Event::Progress { attempt, phase } => {
+                self.work.progress(self.homes.current(attempt), phase);
+            }
+            Event::Appraised {
+                appraisal,
+                missing_bytes,
+                bytes_per_s,
+            } => self.appraised(turn, appraisal, (missing_bytes, bytes_per_s)),
+            Event::Holder { role, node } => self.role_held(turn, role, node),
+            Event::Capacity(room) => self.resize(turn, room),
+            Event::Slots(slots) => self.resize(turn, Resources::of_slots(slots)),
             Event::Pause(paused) => self.pause(turn, paused),
             Event::Lend(lending) => self.lend(lending),
             Event::Tick => {}
@@ -181,13 +239,17 @@ impl Engine {
                 nonce,
                 job,
                 eta_ms,
+                wait_ms,
                 most,
+                offered,
             } => {
                 let bid = Bid {
                     node: from,
                     nonce,
                     eta_ms,
+                    wait_ms,
                     most,
+                    offered,
                 };
                 self.bid_came(turn, job, bid);
             }
@@ -196,49 +258,77 @@ impl Engine {
                 job,
                 number,
                 lease_ms,
+                needs,
                 action,
+                holders,
+                role,
             } => {
                 let owner = from;
                 let id = AttemptId { owner, job, number };
-                self.awarded(turn, nonce, id, lease_ms, action);
+                let award = Award {
+                    nonce,
+                    lease_ms,
+                    takes: Takes::of(&needs),
+                    action,
+                    holders,
+                    role,
+                };
+                self.awarded(turn, id, award);
             }
             Message::Decline { nonce } => self.declined(turn, from, nonce),
             Message::Refuse { job, number } => self.refused(turn, from, job, number),
             Message::Beat { attempts } => self.beaten(turn, from, &attempts),
             Message::Renew { attempts } => self.renewed(turn, from, &attempts),
-            Message::Cancel { job, number } => self.cancelled(
-                turn,
-                AttemptId {
-                    owner: from,
-                    job,
-                    number,
-                },
-            ),
             Message::Result {
                 job,
                 number,
                 verdict,
                 outcome,
+                room,
             } => {
+                let nonce = room.then(|| self.nonce_of(from, job, number)).flatten();
                 turn.send(from, Message::Ack { job, number });
                 self.result_came(turn, from, (job, number), verdict, outcome);
+                self.hand_on(turn, from, nonce);
             }
-            Message::Ack { job, number } => self.acknowledged(AttemptId {
-                owner: from,
-                job,
+            other => self.bargained(turn, from, other),
+        }
+    }
+
+    /// What is said of ends, of offers, and of attempts whose role has gone elsewhere.
+    fn bargained(&mut self, turn: &mut Turn<'_>, from: NodeId, message: Message) {
+        let of = |job, number| AttemptId {
+            owner: from,
+            job,
+            number,
+        };
+        match message {
+            Message::Cancel { job, number } => self.cancelled(turn, of(job, number)),
+            Message::Ack { job, number } => self.acknowledged(of(job, number)),
+            Message::Offer(offer) => self.offered(turn, from, *offer),
+            Message::Pass { job, why, most } => self.passed(turn, from, job, (why, most)),
+            Message::Resume { role, attempts } => self.resumed(turn, from, role, &attempts),
+            Message::Adopt {
+                of,
                 number,
-            }),
+                lease_ms,
+            } => self.adopted(turn, from, of, (number, lease_ms)),
+            Message::Release { of } => self.released(turn, from, of),
+            _ => {}
         }
     }
 
     fn ring(&mut self, turn: &mut Turn<'_>, alarm: Alarm) {
         match alarm {
-            Alarm::Bids(job) => self.choose(turn, job),
+            Alarm::Bids(job) => self.auction_due(turn, job),
+            Alarm::Peer(node) => self.rested(node),
             Alarm::Job(job) => self.job_due(turn, job),
+            Alarm::Second(job) => self.second_due(turn, job),
             Alarm::Award(job) => self.award_again(turn, job),
             Alarm::Digest(platform) => self.digest(turn, platform),
-            Alarm::Bid(nonce) => self.work.release(nonce),
+            Alarm::Bid(nonce) => _ = self.free_bid(nonce),
             Alarm::Beat(owner) => self.beat(turn, owner),
+            Alarm::Role(role) => self.go_home(turn, role),
             Alarm::Lease(attempt) => self.lease_ended(turn, attempt),
             Alarm::Result(attempt) => self.send_result(turn, attempt),
         }
@@ -248,6 +338,7 @@ impl Engine {
     fn settle(&mut self, turn: &mut Turn<'_>) {
         self.place_here(turn);
         self.answer_bids(turn);
+        self.offer_waiting(turn);
         self.bid(turn);
         self.plan_digests(turn);
         let Some(next) = self.alarms.next() else {
@@ -266,6 +357,7 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         node: NodeId,
+        operator: String,
         (platforms, emulated): (BTreeSet<Platform>, BTreeSet<Platform>),
     ) {
         if node == self.me {
@@ -279,8 +371,14 @@ impl Engine {
             self.gossip.freshen(platform);
         }
         let peer = self.peers.entry(node).or_default();
+        peer.operator = operator;
+        (peer.most, peer.passes) = (None, 0);
+        self.crowd.up(node, &platforms);
         (peer.platforms, peer.emulated) = (platforms, emulated);
+        self.alarms.clear(&Alarm::Peer(node));
+        self.offer_parked();
         self.owner_up(turn, node);
+        self.home_up(turn, node);
         self.review(turn);
     }
 
@@ -288,14 +386,19 @@ impl Engine {
         if self.peers.remove(&node).is_none() {
             return;
         }
+        self.crowd.down(node);
+        self.alarms.clear(&Alarm::Peer(node));
         self.owner_down(node);
-        self.bidder_down(node);
+        self.forget_offers(node);
+        self.candidate_down(turn, node);
+        self.second_down(turn, node);
         self.holder_down(turn, node);
         self.review(turn);
     }
 
-    fn resize(&mut self, turn: &mut Turn<'_>, slots: u32) {
-        self.slots = slots.min(limits::SLOTS_MAX);
+    fn resize(&mut self, turn: &mut Turn<'_>, room: Resources) {
+        self.room = room;
+        self.slots = room.slots();
         self.trim_bids();
         self.review(turn);
     }
@@ -335,20 +438,17 @@ impl Engine {
         self.work.runs()
     }
 
-    /// Attempts that this node runs at once.
+    /// Usual jobs that this node runs at once.
     #[must_use]
     pub const fn slots(&self) -> u32 {
         self.slots
     }
 
-    /// Slots that neither run nor are kept for a bid; none while paused.
+    /// Usual jobs of others that could be begun now, beside what runs, is kept for bids and is held
+    /// back for an own job; none while paused.
     #[must_use]
     pub fn free(&self) -> u32 {
-        if self.paused {
-            0
-        } else {
-            self.slots.saturating_sub(self.work.used())
-        }
+        if self.paused { 0 } else { self.spare_slots() }
     }
 
     /// Whether this node starts no attempts.

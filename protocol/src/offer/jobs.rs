@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{AttemptId, Failure, JobId, Loss, Missing, Priority, Want};
+use super::{
+    AttemptId, Failure, JobId, Loss, Missing, Phase, Priority, Want,
+    fair::charge,
+    queue::{Kind, Queue, Rank},
+    resources::Takes,
+};
 use crate::{action::Limits, ids::NodeId, limits, platform::Platform, time::Time};
 
-/// Place in the queue: retries keep theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    pub(super) priority: Priority,
-    pub(super) seq: u64,
-    pub(super) job: JobId,
-}
+mod open;
 
 /// A bid at its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +18,11 @@ pub(super) struct Bid {
     pub(super) node: NodeId,
     pub(super) nonce: u64,
     pub(super) eta_ms: u64,
+    pub(super) wait_ms: u64,
     /// What the bidder allows.
     pub(super) most: Limits,
+    /// Whether it answers an offer.
+    pub(super) offered: bool,
 }
 
 /// An attempt on another node.
@@ -33,7 +35,12 @@ pub(super) struct Lease {
     pub(super) until: Time,
     /// Awards sent, until the first beat.
     pub(super) sends: u32,
-    pub(super) log_bytes: u64,
+    /// How long its node has promised to take; 0 where it has promised nothing.
+    pub(super) eta_ms: u64,
+    /// The furthest that was heard of it.
+    pub(super) phase: Phase,
+    /// When it last moved.
+    pub(super) moved: Time,
 }
 
 /// Where a job stands.
@@ -49,7 +56,18 @@ pub(super) enum State {
     There(Lease),
 }
 
-/// An open job.
+/// What became of a job's turn in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It has none: nobody could do it, or it is new.
+    Open,
+    /// Its project was charged for one that is still to come.
+    Charged,
+    /// It has had it: should the job come back, it waits no second time.
+    Had,
+}
+
+/// An open job. One that waits costs about a kilobyte beside its action, indexes and all.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) want: Want,
@@ -60,14 +78,27 @@ pub(super) struct Job {
     pub(super) failures: Vec<Failure>,
     /// Nodes that are kept from it for a while.
     pub(super) excluded: BTreeMap<NodeId, Time>,
-    /// What was last said to be missing.
-    pub(super) missing: Option<Missing>,
     state: State,
+    due: Due,
+    /// Whether it is among those that could be done, while it waits.
+    counted: bool,
+    /// Whether this node may begin it, while it waits.
+    ready: bool,
 }
 
 impl Job {
     pub(super) const fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What it takes of the node that runs it.
+    pub(super) fn takes(&self) -> Takes {
+        Takes::of(&self.want.needs)
+    }
+
+    /// What it is billed for its turn.
+    fn charge(&self) -> u64 {
+        charge(self.want.cost_ms, self.want.rate)
     }
 
     /// The lease of its attempt on another node, if there is one.
@@ -106,13 +137,27 @@ impl Job {
         self.excluded.get(&node).is_some_and(|until| *until > now)
     }
 
-    /// Attempts that ended as infrastructure failures, and attempts that vanished.
-    pub(super) fn failed(&self) -> (u32, u32) {
-        let count = |infra: bool| {
-            let of_kind = |failure: &&Failure| (failure.loss == Loss::Infra) == infra;
-            u32::try_from(self.failures.iter().filter(of_kind).count()).unwrap_or(u32::MAX)
-        };
-        (count(true), count(false))
+    /// Attempts that ended as infrastructure failures, attempts that vanished, and the nodes with
+    /// which they did: a node that comes and goes tells nothing of the job.
+    pub(super) fn failed(&self) -> (u32, u32, u32) {
+        let is_infra = |failure: &&Failure| matches!(failure.loss, Loss::Infra | Loss::Overrun);
+        let infra = self.failures.iter().filter(is_infra).count();
+        let vanished = self.failures.iter().filter(|failure| !is_infra(failure));
+        let nodes: BTreeSet<NodeId> = vanished.map(|failure| failure.node).collect();
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let vanished = self.failures.len() - infra;
+        (count(infra), count(vanished), count(nodes.len()))
+    }
+
+    /// Notes an attempt that came to nothing; of those that vanished only the last ones.
+    pub(super) fn note(&mut self, failure: Failure) {
+        self.failures.push(failure);
+        if self.failures.len() > limits::FAILURES_MAX {
+            let mut failures = self.failures.iter();
+            if let Some(oldest) = failures.position(|failure| failure.loss != Loss::Infra) {
+                self.failures.remove(oldest);
+            }
+        }
     }
 
     /// Names one of its attempts.
@@ -125,14 +170,6 @@ impl Job {
     }
 }
 
-/// The waiting jobs of one platform.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub(super) all: BTreeSet<Rank>,
-    /// Those of them that may leave this node.
-    pub(super) remote: BTreeSet<Rank>,
-}
-
 /// Closed jobs whose last attempt is remembered, while it may still be under way.
 const CLOSED_MAX: usize = 1024;
 
@@ -143,6 +180,7 @@ pub(super) struct Jobs {
     queues: BTreeMap<Platform, Queue>,
     held: BTreeMap<NodeId, BTreeSet<JobId>>,
     seq: u64,
+    unsorted: Vec<JobId>,
     /// The last attempts of jobs that were closed over them, oldest first: should one be wanted
     /// again, words about an old attempt must not be taken for words about a new one.
     closed: VecDeque<(JobId, u32)>,
@@ -171,23 +209,26 @@ impl Jobs {
         debug_assert!(self.jobs.len() < limits::JOBS_MAX && !self.jobs.contains_key(&want.job));
         let rank = Rank {
             priority: want.priority,
+            start: 0,
             seq: self.seq,
             job: want.job,
         };
         self.seq += 1;
         let before = self.closed.iter().find(|(job, _)| *job == want.job);
         let attempts = before.map_or(0, |(_, number)| *number);
-        let job = Job {
+        let mut job = Job {
             want,
             rank,
             since: now,
             attempts,
             failures: Vec::new(),
             excluded: BTreeMap::new(),
-            missing: None,
             state: State::Waiting(Vec::new()),
+            due: Due::Open,
+            counted: false,
+            ready: false,
         };
-        self.enter(&job);
+        self.enter(&mut job);
         self.jobs.insert(rank.job, job);
     }
 
@@ -202,39 +243,41 @@ impl Jobs {
 
     /// Takes a job out.
     pub(super) fn remove(&mut self, job: JobId) -> Option<Job> {
-        let job = self.jobs.remove(&job)?;
-        self.leave(&job);
+        let mut job = self.jobs.remove(&job)?;
+        self.leave(&mut job, false);
         Some(job)
     }
 
     /// Moves a job to another state and gives back the one that it was in.
     pub(super) fn turn(&mut self, job: JobId, state: State) -> Option<State> {
-        let mut job = self.remove(job)?;
+        let mut job = self.jobs.remove(&job)?;
+        let begins = matches!(state, State::Here { .. } | State::There(_));
+        self.leave(&mut job, begins);
         let old = std::mem::replace(&mut job.state, state);
-        self.enter(&job);
+        self.enter(&mut job);
         self.jobs.insert(job.want.job, job);
         Some(old)
     }
 
     /// Lets a job go before others from now on.
     pub(super) fn hasten(&mut self, job: JobId, priority: Priority) {
-        if let Some(mut job) = self.remove(job) {
-            job.rank.priority = job.rank.priority.min(priority);
-            job.want.priority = job.rank.priority;
-            self.enter(&job);
-            self.jobs.insert(job.want.job, job);
+        let Some(mut job) = self.jobs.remove(&job) else {
+            return;
+        };
+        if priority < job.rank.priority {
+            self.leave(&mut job, false);
+            job.rank.priority = priority;
+            job.want.priority = priority;
+            // Its turn was one among others.
+            job.due = Due::Open;
+            self.enter(&mut job);
         }
+        self.jobs.insert(job.want.job, job);
     }
 
-    fn enter(&mut self, job: &Job) {
+    fn enter(&mut self, job: &mut Job) {
         match &job.state {
-            State::Waiting(_) => {
-                let queue = self.queues.entry(job.want.platform.clone()).or_default();
-                queue.all.insert(job.rank);
-                if job.want.remote_ok {
-                    queue.remote.insert(job.rank);
-                }
-            }
+            State::Waiting(_) => self.line_up(job),
             State::There(lease) => {
                 self.held
                     .entry(lease.node)
@@ -245,17 +288,33 @@ impl Jobs {
         }
     }
 
-    fn leave(&mut self, job: &Job) {
-        match &job.state {
-            State::Waiting(_) => {
-                if let Some(queue) = self.queues.get_mut(&job.want.platform) {
-                    queue.all.remove(&job.rank);
-                    queue.remote.remove(&job.rank);
-                    if queue.all.is_empty() {
-                        self.queues.remove(&job.want.platform);
-                    }
-                }
+    fn line_up(&mut self, job: &mut Job) {
+        let (id, want) = (job.want.job, &job.want);
+        let queue = self.queues.entry(want.platform.clone()).or_default();
+        let class = queue.classes.entry(Kind::of(want)).or_default();
+        class.jobs.insert(id);
+        job.counted = class.missing.is_none();
+        job.ready = false;
+        if job.counted {
+            let clock = queue.clock(job.rank.priority);
+            if job.due == Due::Had {
+                let present = clock.come_back(want.project, want.rate);
+                job.rank.start = job.rank.start.min(present);
+            } else {
+                job.rank.start = clock.arrive(want.project, want.rate, job.charge());
+                job.due = Due::Charged;
             }
+        }
+        if want.remote_ok {
+            queue.remote.insert(job.rank);
+            queue.open.insert(job.rank);
+        }
+        self.unsorted.push(id);
+    }
+
+    fn leave(&mut self, job: &mut Job, begins: bool) {
+        match &job.state {
+            State::Waiting(_) => self.step_out(job, begins),
             State::There(lease) => {
                 if let Some(jobs) = self.held.get_mut(&lease.node) {
                     jobs.remove(&job.want.job);
@@ -268,27 +327,155 @@ impl Jobs {
         }
     }
 
-    /// Waiting jobs of a platform, first ones first.
-    pub(super) fn waiting(&self, platform: &Platform) -> impl Iterator<Item = &Job> {
-        let ranks = self.queues.get(platform).map(|queue| &queue.all);
-        ranks
-            .into_iter()
-            .flatten()
-            .filter_map(|rank| self.get(rank.job))
+    fn step_out(&mut self, job: &mut Job, begins: bool) {
+        let want = &job.want;
+        let Some(queue) = self.queues.get_mut(&want.platform) else {
+            return;
+        };
+        let kind = Kind::of(want);
+        if let Some(class) = queue.classes.get_mut(&kind) {
+            class.jobs.remove(&want.job);
+            if class.jobs.is_empty() {
+                queue.classes.remove(&kind);
+            }
+        }
+        queue.remote.remove(&job.rank);
+        queue.open.remove(&job.rank);
+        if job.ready {
+            queue.unready(job.takes(), job.rank);
+        }
+        if job.counted {
+            let clock = queue.clock(job.rank.priority);
+            match job.due {
+                Due::Charged if begins => clock.serve(want.project, want.cost_ms),
+                Due::Charged => clock.give_back(want.project, job.charge()),
+                Due::Open | Due::Had => clock.stand_aside(want.project),
+            }
+        }
+        job.due = match job.due {
+            _ if begins => Due::Had,
+            Due::Had => Due::Had,
+            Due::Open | Due::Charged => Due::Open,
+        };
+        (job.counted, job.ready) = (false, false);
+        if queue.classes.is_empty() {
+            self.queues.remove(&want.platform);
+        }
     }
 
-    /// Those of them that may leave this node.
+    /// Jobs that began to wait since this was last asked: whether this node may begin them is still
+    /// to be said.
+    pub(super) fn take_unsorted(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.unsorted)
+    }
+
+    /// Whether this node may begin a job is to be said anew.
+    pub(super) fn sort_again(&mut self, id: JobId) {
+        self.unsorted.push(id);
+    }
+
+    /// Whether this node may begin a waiting job as soon as it has room.
+    pub(super) fn set_ready(&mut self, id: JobId, ready: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(&job.want.platform) else {
+            return;
+        };
+        if !matches!(job.state, State::Waiting(_)) || job.ready == ready {
+            return;
+        }
+        job.ready = ready;
+        if ready {
+            queue.ready(job.takes(), job.rank);
+        } else {
+            queue.unready(job.takes(), job.rank);
+        }
+    }
+
+    /// Says what all waiting jobs of one kind miss. They have no turns while they miss something.
+    pub(super) fn set_missing(&mut self, like: JobId, missing: Option<Missing>) -> Vec<JobId> {
+        let Some(like) = self.jobs.get(&like) else {
+            return Vec::new();
+        };
+        let (platform, kind) = (like.want.platform.clone(), Kind::of(&like.want));
+        let queue = self.queues.get_mut(&platform);
+        let Some(class) = queue.and_then(|queue| queue.classes.get_mut(&kind)) else {
+            return Vec::new();
+        };
+        let counts = class.missing.is_none() != missing.is_none();
+        class.missing = missing;
+        let jobs: Vec<JobId> = class.jobs.iter().copied().collect();
+        for id in jobs.iter().filter(|_| counts) {
+            self.recount(*id);
+        }
+        jobs
+    }
+
+    /// Counts a waiting job among those that could be done, or not any more.
+    fn recount(&mut self, id: JobId) {
+        let Some(mut job) = self.jobs.remove(&id) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(&job.want.platform) else {
+            return;
+        };
+        let (project, rate, bill) = (job.want.project, job.want.rate, job.charge());
+        let before = job.rank;
+        let clock = queue.clock(before.priority);
+        job.counted = !job.counted;
+        match (job.counted, job.due) {
+            (true, Due::Had) => _ = clock.come_back(project, rate),
+            (true, Due::Open | Due::Charged) => {
+                job.rank.start = clock.arrive(project, rate, bill);
+                job.due = Due::Charged;
+            }
+            (false, Due::Charged) => {
+                clock.give_back(project, bill);
+                job.due = Due::Open;
+            }
+            (false, Due::Open | Due::Had) => clock.stand_aside(project),
+        }
+        for ranks in [&mut queue.remote, &mut queue.open] {
+            if ranks.remove(&before) {
+                ranks.insert(job.rank);
+            }
+        }
+        if job.ready {
+            queue.unready(job.takes(), before);
+            queue.ready(job.takes(), job.rank);
+        }
+        self.jobs.insert(id, job);
+    }
+
+    /// What was last said to be missing for a waiting job.
+    pub(super) fn missing(&self, job: &Job) -> Option<&Missing> {
+        let queue = self.queues.get(&job.want.platform)?;
+        let class = queue.classes.get(&Kind::of(&job.want))?;
+        class.missing.as_ref()
+    }
+
+    /// One waiting job of each kind.
+    pub(super) fn kinds(&self) -> Vec<JobId> {
+        let queues = self.queues.values();
+        let classes = queues.flat_map(|queue| queue.classes.values());
+        classes
+            .filter_map(|class| class.jobs.first().copied())
+            .collect()
+    }
+
+    /// The queue of a platform, if anything waits for it.
+    pub(super) fn queue(&self, platform: &Platform) -> Option<&Queue> {
+        self.queues.get(platform)
+    }
+
+    /// Waiting jobs of a platform that may leave this node, first ones first.
     pub(super) fn waiting_remote(&self, platform: &Platform) -> impl Iterator<Item = &Job> {
         let ranks = self.queues.get(platform).map(|queue| &queue.remote);
         ranks
             .into_iter()
             .flatten()
             .filter_map(|rank| self.get(rank.job))
-    }
-
-    /// Platforms for which jobs wait.
-    pub(super) fn platforms(&self) -> impl Iterator<Item = &Platform> {
-        self.queues.keys()
     }
 
     #[cfg(any(debug_assertions, test))]

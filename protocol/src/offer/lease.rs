@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    Command, Engine, JobId, Loss, Message, Progress,
+    Command, Engine, JobId, Loss, Message, Phase, Progress,
     alarms::Alarm,
     engine::Turn,
-    jobs::{Lease, State},
+    jobs::{Job, Lease, State},
 };
 use crate::{claim::Verdict, ids::NodeId, limits, time::Time};
 
@@ -23,6 +23,10 @@ enum Heard {
     Back,
     /// The job is in other hands, or will be.
     Elsewhere,
+    /// It is the second at a job whose first goes on.
+    Second,
+    /// It goes on by itself after its job has ended.
+    Left,
     /// The job is not open.
     Unknown,
 }
@@ -40,20 +44,52 @@ impl Engine {
                     turn.send(from, Message::Cancel { job, number });
                     continue;
                 }
+                Heard::Second => {
+                    if self.renew_second(turn, beat) {
+                        renewed.push((job, number));
+                    } else {
+                        turn.send(from, Message::Cancel { job, number });
+                        self.second_lost(turn, job, Loss::Stuck, Vec::new());
+                    }
+                    continue;
+                }
+                Heard::Left => {
+                    renewed.push((job, number));
+                    continue;
+                }
                 Heard::Unknown => continue,
             }
-            self.renew(turn, from, beat);
-            renewed.push((job, number));
+            let is_fresh = self.is_fresh(turn.now, job);
+            if self.renew(turn, from, beat) {
+                if !is_fresh {
+                    renewed.push((job, number));
+                }
+            } else {
+                turn.send(from, Message::Cancel { job, number });
+                self.lose(turn, job, Loss::Stuck, Vec::new());
+            }
         }
         if !renewed.is_empty() {
             turn.send(from, Message::Renew { attempts: renewed });
         }
     }
 
+    /// Whether a lease began just now on both sides: its node need not be told anew.
+    fn is_fresh(&self, now: Time, id: JobId) -> bool {
+        let lease = self.jobs.get(id).and_then(Job::lease);
+        let soon = Duration::from_millis(limits::BEAT_MS / 2);
+        lease.is_some_and(|lease| lease.sends > 0 && now.since(lease.started) < soon)
+    }
+
     fn judge(&self, now: Time, from: NodeId, job: JobId, number: u32) -> Heard {
-        let Some(job) = self.jobs.get(job) else {
-            return Heard::Unknown;
+        let id = job;
+        let Some(job) = self.jobs.get(id) else {
+            let is_left = self.hedges.is_left((id, number, from));
+            return if is_left { Heard::Left } else { Heard::Unknown };
         };
+        if self.hedges.is_it(id, number, from) {
+            return Heard::Second;
+        }
         match job.state() {
             State::There(lease) if (lease.node, lease.number) == (from, number) => Heard::Live,
             State::There(_) | State::Here { .. } => Heard::Elsewhere,
@@ -85,34 +121,47 @@ impl Engine {
             started: turn.now,
             until: turn.now,
             sends: 0,
-            log_bytes: 0,
+            eta_ms: 0,
+            phase: Phase::FIRST,
+            moved: turn.now,
         };
         self.hold(id, lease);
         turn.push(Command::Placed { attempt, node });
     }
 
-    fn renew(&mut self, turn: &mut Turn<'_>, node: NodeId, beat: &Progress) {
+    /// Takes in a beat about a live attempt. Answers false, and does nothing, where that has stood
+    /// still for too long.
+    fn renew(&mut self, turn: &mut Turn<'_>, node: NodeId, beat: &Progress) -> bool {
         let me = self.me;
         let Some(job) = self.jobs.get_mut(beat.job) else {
-            return;
+            return true;
         };
         let attempt = job.attempt(me, beat.number);
+        let peer = self.peers.get(&node);
+        let emulated = peer.is_some_and(|peer| peer.emulated.contains(&job.want.platform));
+        let factor = if emulated { limits::EMULATED_FACTOR } else { 1 };
+        let cost_ms = job.want.cost_ms.saturating_mul(factor);
         let Some(lease) = job.lease_mut() else {
-            return;
+            return true;
         };
-        let most = lease.started + Duration::from_millis(limits::ATTEMPT_MS_MAX);
-        lease.until = (turn.now + Duration::from_millis(limits::LEASE_MS)).min(most);
-        let until = lease.until;
-        if beat.log_bytes > lease.log_bytes {
-            lease.log_bytes = beat.log_bytes;
+        let still = Duration::from_millis(lease.phase.patience_ms(cost_ms));
+        if lease.phase.advance(beat.phase) {
+            lease.moved = turn.now;
+            let phase = lease.phase;
             turn.push(Command::Progress {
                 attempt,
                 node,
-                log_bytes: beat.log_bytes,
+                phase,
             });
+        } else if turn.now.since(lease.moved) >= still {
+            return false;
         }
+        let most = lease.started + Duration::from_millis(limits::ATTEMPT_MS_MAX);
+        lease.until = (turn.now + Duration::from_millis(limits::LEASE_MS)).min(most);
+        let until = lease.until;
         self.alarms.clear(&Alarm::Award(beat.job));
         self.alarms.set(Alarm::Job(beat.job), until);
+        true
     }
 
     /// A node says how an attempt ended. It can end only a job that was awarded to it.
@@ -128,9 +177,20 @@ impl Engine {
             let live = job.lease().map(|lease| (lease.node, lease.number)) == Some((from, number));
             (live, job.vanished(number, from))
         });
+        if live {
+            self.judge_promise(turn.now, id);
+        }
+        let second = self.hedges.is_it(id, number, from);
+        self.hedges.forget((id, number, from));
+        if second && verdict == Verdict::Infra {
+            return self.second_lost(turn, id, Loss::Infra, outcome);
+        }
+        if live && let Some(lease) = self.jobs.get(id).and_then(Job::lease).copied() {
+            self.note_time(turn.now, id, &lease);
+        }
         if live && verdict == Verdict::Infra {
             self.lose(turn, id, Loss::Infra, outcome);
-        } else if live || (vanished && verdict != Verdict::Infra) {
+        } else if live || second || (vanished && verdict != Verdict::Infra) {
             self.done(turn, (id, number), from, (verdict, outcome));
         } else {
             turn.push(Command::Late {

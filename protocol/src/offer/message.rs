@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, Priority};
+use super::{AttemptId, JobId, Layer, Priority, Progress};
 use crate::{
     action::Limits,
     claim::Verdict,
     codec::{self, CodecError},
-    ids::NodeId,
+    ids::{NodeId, RoleId},
     limits,
+    platform::Platform,
 };
 
 /// Why a message or digest is not taken.
@@ -38,6 +39,9 @@ pub struct Head {
     pub waited_ms: u64,
     /// What it asks for of the node that runs it.
     pub needs: Limits,
+    /// The layer that it runs on, where its owner knows who has it: for whoever would have to
+    /// fetch it the job is of interest only when it has waited for longer than that takes.
+    pub top: Option<Layer>,
 }
 
 /// What an owner gossips about the jobs of one platform that wait: the first of them.
@@ -79,31 +83,26 @@ impl Digest {
     }
 }
 
-/// How far one attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub number: u32,
-    /// Size of its log so far.
-    pub log_bytes: u64,
-}
-
 /// What two nodes say to each other. The sender is known from the connection, so that a message
 /// never names its own sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
-    /// Worker to owner: a slot is kept for this job of yours, or for another.
+    /// Worker to owner: what doing this job here would take. A slot is kept for it, or for another
+    /// of that owner, unless it answers an offer.
     Bid {
         /// Names the bid in the owner's answer.
         nonce: u64,
         /// The job that the worker would rather have.
         job: JobId,
-        /// When it would be done, milliseconds from now.
+        /// When it would be done, milliseconds from now, all of the wait and of what has to be
+        /// fetched included.
         eta_ms: u64,
+        /// When it would begin, milliseconds from now; 0 where there is a slot.
+        wait_ms: u64,
         /// The most that the worker allows a job.
         most: Limits,
+        /// Whether it answers an offer: no slot is kept then, and nobody waits for an answer.
+        offered: bool,
     },
     /// Owner to worker: run this. Sent again until the first beat or result.
     Award {
@@ -115,8 +114,14 @@ pub enum Message {
         number: u32,
         /// Silence after which either side gives the attempt up, milliseconds.
         lease_ms: u64,
+        /// What it asks for: the room that it takes follows from it.
+        needs: Limits,
         /// The encoded action.
         action: Vec<u8>,
+        /// Nodes that are thought to have what is below it.
+        holders: Vec<NodeId>,
+        /// In whose name it is run.
+        role: Option<RoleId>,
     },
     /// Owner to worker: nothing for you now.
     Decline {
@@ -157,6 +162,9 @@ pub enum Message {
         verdict: Verdict,
         /// The signed claim.
         outcome: Vec<u8>,
+        /// Whether the slot is kept for a moment for another job of that owner, as for the bid by
+        /// which it got this one.
+        room: bool,
     },
     /// Owner to worker: the result was heard.
     Ack {
@@ -165,6 +173,66 @@ pub enum Message {
         /// The attempt.
         number: u32,
     },
+    /// Owner to worker: what would it take to do this there? A bid or a pass is the answer.
+    Offer(Box<Offer>),
+    /// Worker to owner: not here.
+    Pass {
+        /// The job that was offered.
+        job: JobId,
+        /// Why not.
+        why: Reluctance,
+        /// The most that the worker allows a job.
+        most: Limits,
+    },
+    /// Worker to the holder of a role: these attempts of an earlier holder go on here.
+    Resume {
+        /// The role.
+        role: RoleId,
+        /// The attempts, by the names that they have.
+        attempts: Vec<AttemptId>,
+    },
+    /// Holder of a role to worker: this attempt is mine from now on.
+    Adopt {
+        /// Its name so far.
+        of: AttemptId,
+        /// Its number among the new owner's attempts at the job.
+        number: u32,
+        /// As in an award.
+        lease_ms: u64,
+    },
+    /// Holder of a role to worker: this attempt is of no use to the role any more.
+    Release {
+        /// Its name.
+        of: AttemptId,
+    },
+}
+
+/// What is asked of a candidate for a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The job.
+    pub job: JobId,
+    /// What it runs on.
+    pub platform: Platform,
+    /// Which jobs it goes before.
+    pub priority: Priority,
+    /// How long it is thought to take, milliseconds.
+    pub cost_ms: u64,
+    /// What it asks for of the node that runs it.
+    pub needs: Limits,
+    /// What it runs on top of, the layer that was made last at the end.
+    pub lineage: Vec<Layer>,
+    /// How many are asked, the owner itself included.
+    pub candidates: u8,
+}
+
+/// Why a candidate does not bid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reluctance {
+    /// It has too much to do now.
+    Busy,
+    /// It does not do such jobs.
+    Unfit,
 }
 
 impl Message {
@@ -192,12 +260,28 @@ impl Message {
             Self::Renew { attempts } if attempts.len() > attempts_max => {
                 return bad("a renewal names more attempts than a node may run");
             }
-            Self::Beat { .. } | Self::Renew { .. } => 1,
-            Self::Award {
-                lease_ms, action, ..
-            } if *lease_ms == 0 || action.len() > limits::ACTION_BYTES_MAX => {
-                return bad("an award has no lease or too large an action");
+            Self::Offer(offer) if offer.lineage.len() > limits::LINEAGE_MAX => {
+                return bad("an offer names more layers than allowed");
             }
+            Self::Resume { attempts, .. } if attempts.len() > attempts_max => {
+                return bad("a worker resumes more attempts than a node may run");
+            }
+            Self::Beat { .. } | Self::Renew { .. } | Self::Offer(_) | Self::Pass { .. } => 1,
+            Self::Resume { attempts, .. } => attempts.iter().map(|of| of.number).min().unwrap_or(1),
+            Self::Award {
+                lease_ms,
+                action,
+                holders,
+                ..
+            } if *lease_ms == 0
+                || action.len() > limits::ACTION_BYTES_MAX
+                || holders.len() > limits::HOLDERS_MAX =>
+            {
+                return bad("an award has no lease, too large an action or too many holders");
+            }
+            Self::Adopt { lease_ms: 0, .. } => return bad("an adoption has no lease"),
+            Self::Adopt { of, number, .. } => of.number.min(*number),
+            Self::Release { of } => of.number,
             Self::Result { outcome, .. } if outcome.len() > limits::OUTCOME_BYTES_MAX => {
                 return bad("a result is larger than allowed");
             }

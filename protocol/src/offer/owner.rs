@@ -8,12 +8,29 @@ use super::{
     engine::Turn,
     jobs::{Job, State},
 };
-use crate::{action::TooMuch, claim::Verdict, ids::NodeId, limits, time::Time};
+use crate::{action::TooMuch, claim::Verdict, ids::NodeId, limits, rendezvous, time::Time};
+
+/// What is told of a job to others is bounded.
+fn bounded(mut want: Want) -> Want {
+    let beyond = want.lineage.len().saturating_sub(limits::LINEAGE_MAX);
+    want.lineage.drain(..beyond);
+    want.holders.truncate(limits::HOLDERS_MAX);
+    want
+}
 
 /// The wait before try number `tries`, which counts from 0.
 pub(super) fn back_off(tries: u32) -> Duration {
     let factor = 1u64 << tries.min(16);
     Duration::from_millis((limits::RETRY_MS * factor).min(limits::RETRY_MS_MAX))
+}
+
+/// The rest of a job before try number `tries`: three to five quarters of that wait, so that what
+/// failed together is not tried again together.
+pub(super) fn rest(job: JobId, tries: u32) -> Duration {
+    let key = [&job.action().as_bytes()[..], &tries.to_le_bytes()].concat();
+    let drawn = rendezvous::weight("caravan retry", &key, NodeId::from_bytes([0; 32])) % 512;
+    let ms = u64::try_from(back_off(tries).as_millis()).unwrap_or(limits::RETRY_MS_MAX);
+    Duration::from_millis(ms * (768 + drawn) / 1024)
 }
 
 impl Engine {
@@ -35,8 +52,9 @@ impl Engine {
             return turn.push(Command::GaveUp { job, reason });
         }
         self.gossip.freshen(&want.platform);
-        self.jobs.insert(turn.now, want);
+        self.jobs.insert(turn.now, bounded(want));
         self.say_missing(turn, job);
+        self.reclaim(turn, job);
     }
 
     /// What a job asks for beyond what this node allows, if nobody else can take it.
@@ -54,10 +72,15 @@ impl Engine {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, job: JobId) -> Option<Job> {
         let closed = self.jobs.remove(job)?;
         self.clear_alarms(job);
+        self.end_second(turn, job, false);
         if closed.attempts > 0 {
             self.jobs.remember(job, closed.attempts);
         }
-        self.abandon(turn, job, closed.state().clone());
+        let handed_over = self.homes.is_elsewhere(closed.want.role, self.me);
+        // Else what the role's new holder takes over would be stopped.
+        if !(handed_over && closed.lease().is_some()) {
+            self.abandon(turn, job, closed.state().clone());
+        }
         Some(closed)
     }
 
@@ -81,51 +104,14 @@ impl Engine {
     }
 
     fn clear_alarms(&mut self, job: JobId) {
+        self.aside.remove(&job);
+        self.auctions.end(job);
         for alarm in [Alarm::Bids(job), Alarm::Job(job), Alarm::Award(job)] {
             self.alarms.clear(&alarm);
         }
     }
 
-    /// Starts waiting jobs here while there are slots. A slot that is only kept for a bid counts
-    /// as free: local work goes first, and the other owner hears a refusal.
-    pub(super) fn place_here(&mut self, turn: &mut Turn<'_>) {
-        while !self.paused && self.work.runs_len() < self.slots {
-            let Some(job) = self.first_for_me(turn.now) else {
-                return;
-            };
-            if self.free() == 0 {
-                self.preempt_bid();
-            }
-            self.start_here(turn, job);
-        }
-    }
-
-    fn first_for_me(&mut self, now: Time) -> Option<JobId> {
-        let mut first: Option<&Job> = None;
-        let mut barred = Vec::new();
-        for platform in &self.platforms {
-            for job in self.jobs.waiting(platform) {
-                if !self.fits_here(job) {
-                    continue;
-                }
-                if let Some(until) = self.barred_here(job, now) {
-                    barred.push((job.want.job, until));
-                } else {
-                    if first.is_none_or(|held| job.rank < held.rank) {
-                        first = Some(job);
-                    }
-                    break;
-                }
-            }
-        }
-        let first = first.map(|job| job.want.job);
-        for (job, until) in barred {
-            self.alarms.set(Alarm::Job(job), until);
-        }
-        first
-    }
-
-    fn start_here(&mut self, turn: &mut Turn<'_>, id: JobId) {
+    pub(super) fn start_here(&mut self, turn: &mut Turn<'_>, id: JobId) {
         let me = self.me;
         let Some(job) = self.jobs.get_mut(id) else {
             return;
@@ -135,14 +121,20 @@ impl Engine {
         while self.work.runs.contains_key(&job.attempt(me, job.attempts)) {
             job.attempts += 1;
         }
-        job.missing = None;
+        let takes = job.takes();
         let number = job.attempts;
         let (attempt, action) = (job.attempt(me, number), job.want.action.clone());
+        let holders = job.want.holders.clone();
         if let Some(State::Waiting(bids)) = self.turn_job(id, State::Here { number }) {
             self.loose.extend(bids);
         }
-        self.work.start_own(attempt);
-        turn.push(Command::Run { attempt, action });
+        self.expect_own(turn.now, attempt);
+        self.work.start_own(attempt, takes);
+        turn.push(Command::Run {
+            attempt,
+            action,
+            holders,
+        });
     }
 
     /// Whether a job asks for no more than this node allows, and may run here at all.
@@ -193,12 +185,14 @@ impl Engine {
                 }
             }
             // An exclusion of this node is over; `settle` looks at the job again.
-            State::Waiting(_) | State::Here { .. } => {}
+            State::Waiting(_) => self.sort_again(id),
+            State::Here { .. } => {}
         }
     }
 
     /// Puts a job back into the queue.
     pub(super) fn queue_again(&mut self, turn: &mut Turn<'_>, id: JobId) {
+        self.end_second(turn, id, false);
         self.turn_job(id, State::Waiting(Vec::new()));
         if let Some(job) = self.jobs.get(id) {
             self.gossip.freshen(&job.want.platform);
@@ -218,27 +212,34 @@ impl Engine {
             State::Waiting(_) | State::Resting => return,
         };
         let attempt = job.attempt(me, number);
-        job.failures.push(Failure { number, node, loss });
+        job.note(Failure { number, node, loss });
         let barred = turn.now + Duration::from_millis(limits::EXCLUDE_MS);
         job.excluded.insert(node, barred);
-        let (infra, vanished) = job.failed();
+        if node != me && matches!(loss, Loss::Silent | Loss::Stuck | Loss::Overrun) {
+            self.crowd.came_to_nothing(node);
+        }
+        let (infra, vanished, nodes) = job.failed();
         turn.push(Command::Lost {
             attempt,
             node,
             loss,
             outcome,
         });
-        if infra >= limits::ATTEMPTS_MAX || vanished >= limits::LOSSES_MAX {
+        if self.promote_second(turn, id) {
+            return;
+        }
+        if infra >= limits::ATTEMPTS_MAX || nodes >= limits::LOSSES_MAX {
             self.give_up(turn, id);
             return;
         }
         // The first loss tells nothing about the job, so it is tried again at once.
         let rest = match loss {
-            Loss::Infra => Some(back_off(infra - 1)),
-            _ => vanished.checked_sub(2).map(back_off),
+            Loss::Infra | Loss::Overrun => Some(rest(id, infra.saturating_sub(1))),
+            _ => vanished.checked_sub(2).map(|tries| rest(id, tries)),
         };
         match rest {
             Some(rest) => {
+                self.end_second(turn, id, false);
                 self.turn_job(id, State::Resting);
                 self.alarms.set(Alarm::Job(id), turn.now + rest);
             }
@@ -247,6 +248,7 @@ impl Engine {
     }
 
     fn give_up(&mut self, turn: &mut Turn<'_>, id: JobId) {
+        self.end_second(turn, id, false);
         self.clear_alarms(id);
         if let Some(job) = self.jobs.remove(id) {
             self.jobs.remember(id, job.attempts);
@@ -268,18 +270,25 @@ impl Engine {
             return;
         };
         let attempt = job.attempt(me, number);
+        let (attempts, both) = (job.attempts, job.want.both);
         let live = match job.state() {
             State::Here { number } => Some((*number, me)),
             State::There(lease) => Some((lease.number, lease.node)),
             State::Waiting(_) | State::Resting => None,
         };
         if live == Some((number, node)) {
-            let attempts = job.attempts;
+            self.end_second(turn, id, both);
+        } else if self.second_won(turn.now, id, (number, node))
+            && let Some((number, node)) = live.filter(|_| both)
+        {
+            self.hedges.leave((id, number, node));
+        } else {
+            self.close(turn, id);
+        }
+        if self.jobs.get(id).is_some() {
             self.clear_alarms(id);
             self.jobs.remove(id);
             self.jobs.remember(id, attempts);
-        } else {
-            self.close(turn, id);
         }
         turn.push(Command::Done {
             attempt,
@@ -289,19 +298,37 @@ impl Engine {
         });
     }
 
-    /// Says what a waiting job misses, if that is news.
+    /// Says what a job misses that has begun to wait, if it misses anything.
     fn say_missing(&mut self, turn: &mut Turn<'_>, id: JobId) {
         let Some(job) = self.jobs.get(id) else {
             return;
         };
         let missing = self.missing(job);
-        let Some(job) = self.jobs.get_mut(id) else {
+        if self.jobs.missing(job) != missing.as_ref() {
+            self.say_all_missing(turn, id, missing);
+        } else if let Some(reason) = missing {
+            turn.push(Command::Waiting { job: id, reason });
+        }
+    }
+
+    /// Says what a waiting job misses, if that is news.
+    pub(super) fn say_if_news(&mut self, turn: &mut Turn<'_>, id: JobId) {
+        let Some(job) = self.jobs.get(id) else {
             return;
         };
-        if job.missing != missing {
-            job.missing.clone_from(&missing);
-            if let Some(reason) = missing {
-                turn.push(Command::Waiting { job: id, reason });
+        let missing = self.missing(job);
+        if self.jobs.missing(job) != missing.as_ref() {
+            self.say_all_missing(turn, id, missing);
+        }
+    }
+
+    /// What all waiting jobs like this one miss has changed.
+    fn say_all_missing(&mut self, turn: &mut Turn<'_>, like: JobId, missing: Option<Missing>) {
+        let jobs = self.jobs.set_missing(like, missing.clone());
+        if let Some(reason) = missing {
+            for job in jobs {
+                let reason = reason.clone();
+                turn.push(Command::Waiting { job, reason });
             }
         }
     }
@@ -310,6 +337,8 @@ impl Engine {
         let platform = &job.want.platform;
         if let Some(missing) = self.missing_place(&job.want) {
             Some(missing)
+        } else if let Some(too_much) = self.too_much_everywhere(job) {
+            Some(Missing::Nowhere(too_much))
         } else if self.platforms.contains(platform)
             && job.want.place.allows(self.me)
             && let Err(too_much) = job.want.needs.within(&self.most)
@@ -330,18 +359,18 @@ impl Engine {
         }
     }
 
-    /// Nodes have come, gone or changed: says of each waiting job what it misses now.
+    /// Nodes have come, gone or changed: says what waiting jobs miss now, where that is news. Jobs
+    /// that are alike are looked at once.
     pub(super) fn review(&mut self, turn: &mut Turn<'_>) {
-        let platforms: Vec<_> = self.jobs.platforms().cloned().collect();
-        for platform in platforms {
-            let waiting: Vec<JobId> = self
-                .jobs
-                .waiting(&platform)
-                .map(|job| job.want.job)
-                .collect();
-            for job in waiting {
-                self.say_missing(turn, job);
+        for like in self.jobs.kinds() {
+            let Some(job) = self.jobs.get(like) else {
+                continue;
+            };
+            let missing = self.missing(job);
+            if self.jobs.missing(job) != missing.as_ref() {
+                self.say_all_missing(turn, like, missing);
             }
         }
+        self.resort();
     }
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    AttemptId, Command, Engine, JobId, Loss, Message, Progress, alarms::Alarm, engine::Turn,
-    owner::back_off,
+    AttemptId, Command, Engine, JobId, Loss, Message, Phase, Progress, alarms::Alarm, engine::Turn,
+    load::Spends, owner::back_off, resources::Takes,
 };
-use crate::{claim::Verdict, ids::NodeId, limits};
+use crate::{claim::Verdict, ids::NodeId, limits, time::Time};
 
 /// Ended attempts that are remembered, so that a doubled award does not run one again.
 const ENDED_MAX: usize = 256;
@@ -19,6 +19,9 @@ const ENDED_MAX: usize = 256;
 pub(super) struct Reservation {
     pub(super) owner: NodeId,
     pub(super) job: JobId,
+    pub(super) takes: Takes,
+    /// How long the job would take here, and what of that is fetching.
+    pub(super) spends: Spends,
 }
 
 /// How an attempt that runs here stands.
@@ -37,7 +40,22 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) stage: Stage,
-    pub(super) log_bytes: u64,
+    /// The bid that got it; 0 where there was none.
+    pub(super) nonce: u64,
+    pub(super) phase: Phase,
+    pub(super) takes: Takes,
+}
+
+impl Run {
+    /// An attempt that has just been started.
+    pub(super) const fn new(stage: Stage, takes: Takes) -> Self {
+        Self {
+            stage,
+            nonce: 0,
+            phase: Phase::FIRST,
+            takes,
+        }
+    }
 }
 
 /// A result that its owner has not acknowledged.
@@ -46,6 +64,8 @@ pub(super) struct Outgoing {
     verdict: Verdict,
     outcome: Vec<u8>,
     sends: u32,
+    /// Whether its slot is kept for another job of its owner.
+    room: bool,
 }
 
 /// What runs here, is kept for bids, or waits to be acknowledged.
@@ -90,21 +110,14 @@ impl Work {
         self.runs_len().saturating_add(bids)
     }
 
-    /// Gives the slot of an unanswered bid back.
-    pub(super) fn release(&mut self, nonce: u64) {
-        self.bids.remove(&nonce);
-    }
-
-    pub(super) fn progress(&mut self, attempt: AttemptId, log_bytes: u64) {
+    pub(super) fn progress(&mut self, attempt: AttemptId, phase: Phase) {
         if let Some(run) = self.runs.get_mut(&attempt) {
-            run.log_bytes = run.log_bytes.max(log_bytes);
+            run.phase.advance(phase);
         }
     }
 
-    pub(super) fn start_own(&mut self, attempt: AttemptId) {
-        let stage = Stage::Own;
-        let log_bytes = 0;
-        self.runs.insert(attempt, Run { stage, log_bytes });
+    pub(super) fn start_own(&mut self, attempt: AttemptId, takes: Takes) {
+        self.runs.insert(attempt, Run::new(Stage::Own, takes));
     }
 
     pub(super) fn is_reported(&self, attempt: AttemptId) -> bool {
@@ -141,9 +154,9 @@ impl Work {
 
     /// Whether a job of an owner is under way here.
     pub(super) fn is_leased(&self, owner: NodeId, job: JobId) -> bool {
-        self.runs.iter().any(|(id, run)| {
-            (id.owner, id.job) == (owner, job) && matches!(run.stage, Stage::Leased { .. })
-        })
+        let of = |number| AttemptId { owner, job, number };
+        let mut runs = self.runs.range(of(0)..=of(u32::MAX));
+        runs.any(|(_, run)| matches!(run.stage, Stage::Leased { .. }))
     }
 
     /// Jobs of an owner that are bid for, run here, or have a result here.
@@ -155,7 +168,7 @@ impl Work {
             .collect()
     }
 
-    fn remember(&mut self, attempt: AttemptId) {
+    pub(super) fn remember(&mut self, attempt: AttemptId) {
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }
@@ -173,6 +186,19 @@ impl Work {
         self.results.insert(attempt, result);
         self.result_order.push_back(attempt);
         dropped
+    }
+
+    /// A result is owed to another owner from now on.
+    pub(super) fn rename_result(&mut self, of: AttemptId, to: AttemptId) -> bool {
+        let Some(mut result) = self.results.remove(&of) else {
+            return false;
+        };
+        (result.sends, result.room) = (0, false);
+        self.results.insert(to, result);
+        for kept in self.result_order.iter_mut().filter(|kept| **kept == of) {
+            *kept = to;
+        }
+        true
     }
 
     fn drop_result(&mut self, attempt: AttemptId) {
@@ -193,7 +219,7 @@ impl Engine {
             .map(|(id, run)| Progress {
                 job: id.job,
                 number: id.number,
-                log_bytes: run.log_bytes,
+                phase: run.phase,
             })
             .collect();
         if attempts.is_empty() || !self.peers.contains_key(&owner) {
@@ -242,12 +268,13 @@ impl Engine {
     fn stop(&mut self, turn: &mut Turn<'_>, id: AttemptId, stage: Stage) {
         if let Some(run) = self.work.runs.get_mut(&id) {
             run.stage = stage;
-            turn.push(Command::Stop { attempt: id });
+            let attempt = self.homes.begun(id);
+            turn.push(Command::Stop { attempt });
         }
         self.no_longer_leased(id);
     }
 
-    fn no_longer_leased(&mut self, id: AttemptId) {
+    pub(super) fn no_longer_leased(&mut self, id: AttemptId) {
         self.alarms.clear(&Alarm::Lease(id));
         let leased = |(other, run): (&AttemptId, &Run)| {
             other.owner == id.owner && matches!(run.stage, Stage::Leased { .. })
@@ -274,15 +301,47 @@ impl Engine {
                 self.lose(turn, id.job, Loss::Infra, outcome);
             }
             Stage::Own => self.done(turn, (id.job, id.number), self.me, (verdict, outcome)),
-            Stage::Leased { .. } => self.report(turn, id, verdict, outcome),
+            Stage::Leased { .. } => {
+                let room = self.keep_for_next(turn.now, id, &run);
+                self.report(turn, id, (verdict, outcome), room);
+            }
             Stage::Expired if verdict != Verdict::Infra => {
-                self.report(turn, id, verdict, outcome);
+                self.report(turn, id, (verdict, outcome), false);
             }
             Stage::Expired | Stage::Cancelled => self.work.remember(id),
         }
     }
 
-    fn report(&mut self, turn: &mut Turn<'_>, id: AttemptId, verdict: Verdict, outcome: Vec<u8>) {
+    /// Keeps the slot of an attempt that has ended for another job of its owner, unless somebody
+    /// else's is to have it.
+    fn keep_for_next(&mut self, now: Time, id: AttemptId, run: &Run) -> bool {
+        let is_due = |owner: NodeId| owner == id.owner;
+        let may = run.nonce > 0
+            && self.lending
+            && self.peers.contains_key(&id.owner)
+            && self.has_spare(run.takes)
+            && self.next_owner(now).is_none_or(is_due);
+        if may {
+            let kept = Reservation {
+                owner: id.owner,
+                job: id.job,
+                takes: run.takes,
+                spends: self.load.last(),
+            };
+            self.work.bids.insert(run.nonce, kept);
+            let until = now + Duration::from_millis(limits::NEXT_MS);
+            self.alarms.set(Alarm::Bid(run.nonce), until);
+        }
+        may
+    }
+
+    fn report(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: AttemptId,
+        (verdict, outcome): (Verdict, Vec<u8>),
+        room: bool,
+    ) {
         // A result that cannot travel is worth no more than none.
         let (verdict, outcome) = if outcome.len() > limits::OUTCOME_BYTES_MAX {
             (Verdict::Infra, Vec::new())
@@ -294,6 +353,7 @@ impl Engine {
             verdict,
             outcome,
             sends,
+            room,
         };
         if let Some(dropped) = self.work.keep_result(id, result) {
             self.alarms.clear(&Alarm::Result(dropped));
@@ -315,6 +375,7 @@ impl Engine {
             return self.work.remember(id);
         }
         let again = turn.now + back_off(result.sends);
+        let room = result.room && result.sends == 0;
         result.sends += 1;
         turn.send(
             id.owner,
@@ -323,6 +384,7 @@ impl Engine {
                 number: id.number,
                 verdict: result.verdict,
                 outcome: result.outcome.clone(),
+                room,
             },
         );
         self.alarms.set(Alarm::Result(id), again);
@@ -346,7 +408,7 @@ impl Engine {
             .iter_mut()
             .filter(|(id, _)| id.owner == owner)
             .map(|(id, result)| {
-                result.sends = 0;
+                (result.sends, result.room) = (0, false);
                 *id
             })
             .collect();

@@ -1,24 +1,34 @@
 //! What the tests of the engine share: one engine, a clock that only moves when told to, and
 //! short names.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::limits;
+use crate::{action::Limits, claim::Verdict, limits, time::Time};
 
 mod bargain;
 mod bounds;
 mod hostile;
 mod lease;
 mod numbers;
+mod offers;
 mod owner;
 mod place;
+mod queue;
+mod resume;
+mod room;
+mod second;
+mod stuck;
 mod worker;
 
 /// An engine of node 1 with its clock at 1000 ms.
 pub(super) struct Bench {
     pub(super) engine: Engine,
     pub(super) now: Time,
+    /// What was offered to whom, oldest first.
+    pub(super) offers: Vec<(u8, Offer)>,
+    /// When it last asked to be woken.
+    pub(super) woken: Option<Time>,
 }
 
 /// The first number that the engine of [`Bench`] gives to a bid.
@@ -35,7 +45,12 @@ pub(super) fn bench(slots: u32) -> Bench {
         seed: 0,
     });
     let now = Time::from_ms(1000);
-    Bench { engine, now }
+    Bench {
+        engine,
+        now,
+        offers: Vec::new(),
+        woken: None,
+    }
 }
 
 impl Bench {
@@ -43,7 +58,22 @@ impl Bench {
         let mut out = Vec::new();
         self.engine.handle(self.now, event, &mut out);
         self.engine.check(self.now);
-        out
+        out.into_iter()
+            .filter_map(|command| self.look(command))
+            .collect()
+    }
+
+    /// Puts aside what every job that waits brings with it: offers, and when to be woken.
+    fn look(&mut self, command: Command) -> Option<Command> {
+        match command {
+            Command::Send {
+                to,
+                message: Message::Offer(offer),
+            } => self.offers.push((to.as_bytes()[0], *offer)),
+            Command::WakeAt(at) => self.woken = Some(at),
+            other => return Some(other),
+        }
+        None
     }
 
     /// Moves the clock and ticks.
@@ -61,6 +91,7 @@ impl Bench {
     pub(super) fn up(&mut self, peer: u8) -> Vec<Command> {
         self.on(Event::PeerUp {
             node: node(peer),
+            operator: format!("op{peer}"),
             platforms: BTreeSet::from([x86()]),
             emulated: BTreeSet::new(),
         })
@@ -101,10 +132,6 @@ impl Bench {
     pub(super) fn at(&self, ms: u64) -> Time {
         self.now + Duration::from_millis(ms)
     }
-
-    pub(super) fn wake(&self, ms: u64) -> Command {
-        Command::WakeAt(self.at(ms))
-    }
 }
 
 pub(super) fn node(name: u8) -> NodeId {
@@ -136,10 +163,17 @@ pub(super) fn wanted(name: u8) -> Want {
         job: job(name),
         platform: x86(),
         priority: Priority::Normal,
+        project: ProjectKey::NONE,
+        rate: Rate::USUAL,
+        both: false,
         cost_ms: 5000,
         remote_ok: true,
         needs: Limits::default(),
         place: Place::default(),
+        lineage: Vec::new(),
+        missing_bytes: 0,
+        holders: Vec::new(),
+        role: None,
         action: action(name),
     }
 }
@@ -159,7 +193,11 @@ pub(super) fn attempt(owner: u8, name: u8, number: u32) -> AttemptId {
 
 pub(super) fn run(attempt: AttemptId) -> Command {
     let action = action(attempt.job.action().as_bytes()[0]);
-    Command::Run { attempt, action }
+    Command::Run {
+        attempt,
+        action,
+        holders: Vec::new(),
+    }
 }
 
 pub(super) fn send(to: u8, message: Message) -> Command {
@@ -179,7 +217,21 @@ pub(super) fn bid(nonce: u64, name: u8, eta_ms: u64) -> Message {
         job,
         eta_ms,
         most: Limits::default(),
+        wait_ms: 0,
+        offered: false,
     }
+}
+
+/// The bids among commands.
+pub(super) fn bids(out: &[Command]) -> Vec<(u64, JobId)> {
+    let bid = |command: &Command| match command {
+        Command::Send {
+            message: Message::Bid { nonce, job, .. },
+            ..
+        } => Some((*nonce, *job)),
+        _ => None,
+    };
+    out.iter().filter_map(bid).collect()
 }
 
 pub(super) fn award(nonce: u64, name: u8, number: u32) -> Message {
@@ -188,7 +240,21 @@ pub(super) fn award(nonce: u64, name: u8, number: u32) -> Message {
         job: job(name),
         number,
         lease_ms: limits::LEASE_MS,
+        needs: Limits::default(),
         action: action(name),
+        holders: Vec::new(),
+        role: None,
+    }
+}
+
+/// A command that has written so much log, or nothing yet.
+pub(super) fn running(log_bytes: u64) -> Phase {
+    match log_bytes {
+        0 => Phase::FIRST,
+        log_bytes => Phase::Running {
+            log_bytes,
+            cpu_ms: 0,
+        },
     }
 }
 
@@ -196,7 +262,7 @@ pub(super) fn beat(attempts: &[(u8, u32, u64)]) -> Message {
     let progress = |(name, number, log_bytes): &(u8, u32, u64)| Progress {
         job: job(*name),
         number: *number,
-        log_bytes: *log_bytes,
+        phase: running(*log_bytes),
     };
     let attempts = attempts.iter().map(progress).collect();
     Message::Beat { attempts }
@@ -228,6 +294,23 @@ pub(super) fn result(name: u8, number: u32, verdict: Verdict) -> Message {
         number,
         verdict,
         outcome: outcome(),
+        room: false,
+    }
+}
+
+/// The same, with a slot kept for the next.
+pub(super) fn with_room(mut result: Message) -> Message {
+    if let Message::Result { room, .. } = &mut result {
+        *room = true;
+    }
+    result
+}
+
+pub(super) fn pass(name: u8, why: Reluctance) -> Message {
+    Message::Pass {
+        job: job(name),
+        why,
+        most: Limits::default(),
     }
 }
 
@@ -273,6 +356,7 @@ pub(super) fn head(name: u8, waited_ms: u64) -> Head {
         cost_ms: 5000,
         waited_ms,
         needs: Limits::default(),
+        top: None,
     }
 }
 

@@ -167,6 +167,7 @@ pub(super) fn records() -> Vec<Kind> {
         signed("the holder of a role", &[("ci", seat)]),
         signed("a node is out", &[("revocation", revocation)]),
         signed("a node takes no work", &[("cordon", cordon)]),
+        signed("a role's run", &[("charge", super::roles::charge())]),
         signed(
             "a node's word about itself",
             &modes.map(|(name, mode)| (name, presence(mode))),

@@ -10,9 +10,11 @@ use caravan_protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+mod index;
 mod market;
 mod member;
 mod records;
+mod roles;
 mod work;
 
 /// Everything of one form and version.
@@ -50,6 +52,9 @@ pub(crate) fn all() -> Vec<Kind> {
         member::invites(),
         work::bases(),
         records::obituaries(),
+        index::questions(),
+        index::answers(),
+        roles::messages(),
     ];
     all.extend(records::records());
     all

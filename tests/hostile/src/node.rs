@@ -4,14 +4,14 @@ use caravan_effects::doors as effects;
 use caravan_gateway::doors as gateway;
 use caravan_mesh::doors as mesh;
 use caravan_node::doors as node;
-use caravan_protocol::limits::{BLOBS_PER_REQUEST_MAX, MESSAGE_BYTES_MAX};
+use caravan_protocol::limits::MESSAGE_BYTES_MAX;
 
 use crate::{
     Promise::{Exact, Settled, Sound},
     Target, target,
 };
 
-pub(crate) const TARGETS: [Target; 18] = [
+pub(crate) const TARGETS: [Target; 19] = [
     target("archive", "repository", 1 << 20, Sound, effects::repository),
     target(
         "control_frame",
@@ -50,12 +50,13 @@ pub(crate) const TARGETS: [Target; 18] = [
         Exact,
         mesh::answer,
     ),
+    target("mesh_blobs", "member", mesh::BLOBS_MAX, Exact, mesh::blobs),
     target(
-        "mesh_blobs",
+        "mesh_blobs_answer",
         "member",
-        4 + 32 * BLOBS_PER_REQUEST_MAX,
+        mesh::BLOBS_MAX,
         Exact,
-        mesh::blobs,
+        mesh::blobs_answer,
     ),
     target(
         "mesh_control",

@@ -7,6 +7,7 @@ use caravan_protocol::{
     facts::Facts,
     identity::{Genesis, NodeCert, Seat, Signed, cordon::Cordon, invite::Invite},
     ids::NodeId,
+    index::{Answer, INDEX_BYTES_MAX, Question},
     limits,
     member::{
         Alert, MEMBER_BYTES_MAX, Message as MemberMessage, Obituary, Presence, RECORD_BYTES_MAX,
@@ -15,6 +16,7 @@ use caravan_protocol::{
     offer::{Digest, Message},
     platform::Platform,
     policy::Base,
+    role::{self, Charge},
     spec::{Dockerfile, Escape, Spec},
     tree::Tree,
 };
@@ -30,7 +32,7 @@ const SIGNED_MAX: usize = limits::CLAIM_BYTES_MAX + 1024;
 /// Bound of what people type or paste.
 const TEXT_MAX: usize = 4096;
 
-pub(crate) const TARGETS: [Target; 20] = [
+pub(crate) const TARGETS: [Target; 24] = [
     target("action", "member", limits::ACTION_BYTES_MAX, Exact, action),
     target("base", "member", TEXT_MAX, Exact, value::<TEXT_MAX, Base>),
     target("digest", "member", limits::GOSSIP_BYTES_MAX, Exact, digest),
@@ -41,6 +43,20 @@ pub(crate) const TARGETS: [Target; 20] = [
         1024,
         Exact,
         value::<1024, Genesis>,
+    ),
+    target(
+        "index_answer",
+        "member",
+        INDEX_BYTES_MAX,
+        Exact,
+        index_answer,
+    ),
+    target(
+        "index_question",
+        "member",
+        INDEX_BYTES_MAX,
+        Exact,
+        index_question,
     ),
     target("invite", "person", TEXT_MAX, Settled, invite),
     target("member", "member", MEMBER_BYTES_MAX, Exact, member),
@@ -71,6 +87,13 @@ pub(crate) const TARGETS: [Target; 20] = [
         limits::CLAIM_BYTES_MAX,
         Exact,
         record::<Claim>,
+    ),
+    target(
+        "record_charge",
+        "member",
+        limits::CLAIM_BYTES_MAX,
+        Exact,
+        record::<Charge>,
     ),
     target(
         "record_cordon",
@@ -106,6 +129,13 @@ pub(crate) const TARGETS: [Target; 20] = [
         limits::CLAIM_BYTES_MAX,
         Exact,
         record::<Seat>,
+    ),
+    target(
+        "role",
+        "member",
+        role::limits::MESSAGE_BYTES_MAX,
+        Exact,
+        role_message,
     ),
     target(
         "signed",
@@ -156,8 +186,20 @@ fn digest(bytes: &[u8]) -> Option<Vec<u8>> {
     Digest::decode(bytes).ok()?.encode().ok()
 }
 
+fn role_message(bytes: &[u8]) -> Option<Vec<u8>> {
+    role::Message::decode(bytes).ok()?.encode().ok()
+}
+
 fn message(bytes: &[u8]) -> Option<Vec<u8>> {
     Message::decode(bytes).ok()?.encode().ok()
+}
+
+fn index_question(bytes: &[u8]) -> Option<Vec<u8>> {
+    Question::decode(bytes).ok()?.encode().ok()
+}
+
+fn index_answer(bytes: &[u8]) -> Option<Vec<u8>> {
+    Answer::decode(bytes).ok()?.encode().ok()
 }
 
 fn member(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -26,6 +26,7 @@ fn kept() -> Vec<(&'static str, String)> {
         ("mesh_control", file(control, "frame")),
         ("mesh_control_answer", file(control, "frame-answer")),
         ("mesh_blobs", file(blobs, "request")),
+        ("mesh_blobs_answer", file(blobs, "answer")),
         ("node_question", file(control, "question")),
         ("node_answer", file(control, "answer")),
         ("node_report", file(control, "report")),

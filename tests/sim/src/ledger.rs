@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use caravan_protocol::{
-    identity::{NodeCert, Refused},
+    identity::{Ends, NodeCert, Record, Refused},
     ids::{MeshId, NodeId},
     member::{ALERTS_MAX, Alert, Crypto, Kind, Opened, Presence, Revocation, Sealed},
     time::Stamp,
@@ -201,6 +201,17 @@ impl Ledger {
             let signer = record.subject;
             return Err(Refused::Forged { signer });
         };
+        let ends = match &*opened {
+            Opened::Cert(_) | Opened::Obituary(_) => Ends::Never,
+            Opened::Presence(presence) => presence.ends(),
+            Opened::Revocation(revocation) => revocation.ends(),
+            Opened::Alert(alert) => alert.ends(),
+        };
+        if matches!(ends, Ends::At(end) if now >= end) {
+            self.counts.refused += 1;
+            let (node, reason) = (record.subject, "it was said too long ago");
+            return Err(Refused::Expired { node, reason });
+        }
         if let Opened::Cert(cert) = &*opened
             && (now < cert.not_before || now >= cert.expires)
         {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use caravan_protocol::offer::{Command, JobId};
 
 use super::Invariant;
-use crate::sim::{Note, What, World, outcome};
+use crate::sim::{Note, Said, What, World};
 
 type Awarded = BTreeSet<(JobId, u32, usize)>;
 
@@ -41,7 +41,9 @@ impl Invariant for Watch {
                 if !awarded.contains(&(attempt.job, attempt.number, host)) {
                     return Err(format!("{attempt} was never awarded to host {host}"));
                 }
-                if *said != outcome(attempt.job, host) {
+                let said = Said::decode(said).map(|said| (said.job, said.host));
+                let expected = Said::of(*attempt, 0, host);
+                if said != Some((expected.job, expected.host)) {
                     return Err(format!("{attempt} ended with somebody else's result"));
                 }
             }

@@ -29,7 +29,7 @@ impl Invariant for Watch {
                     reason,
                     Rejection::NoSuchBid { .. } | Rejection::NotAwarded { .. }
                 );
-                if !(was_restarted && is_confusion) {
+                if world.hosts()[from].is_honest() && !(was_restarted && is_confusion) {
                     return Err(format!("host {} rejected {from}: {reason}", note.host));
                 }
             }

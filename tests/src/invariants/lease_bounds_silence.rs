@@ -55,6 +55,10 @@ impl Watch {
         let Some(engine) = &machine.engine else {
             return Ok(());
         };
+        // Whoever stood still finds out when it moves again.
+        if machine.frozen_ms + 1000 > world.now_ms() {
+            return Ok(());
+        }
         for job in engine.jobs() {
             if let Some(Standing::There { number, .. }) = engine.standing(job) {
                 let owner = machine.id;

@@ -1,9 +1,10 @@
 //! In a calm mesh no job waits for longer than a round of digests beside a machine that could run
-//! it, has a free slot and has not failed at it.
+//! it, has a free slot and has not failed at it; where that would have to fetch what is below the
+//! job first, for as long as that takes besides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use caravan_protocol::offer::{Command, JobId, Standing};
+use caravan_protocol::offer::{Command, JobId, Waits};
 
 use super::Invariant;
 use crate::sim::{IDLE_MS_MAX, Note, Order, What, World};
@@ -11,7 +12,7 @@ use crate::sim::{IDLE_MS_MAX, Note, Order, What, World};
 /// Since when each waiting job has had a free slot beside it.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    idle: BTreeMap<(usize, JobId), u64>,
+    idle: BTreeMap<(usize, JobId, usize), u64>,
     failed: BTreeSet<(usize, JobId, usize)>,
     looked_ms: u64,
 }
@@ -28,6 +29,8 @@ impl Watch {
             .is_some_and(|engine| engine.free() > 0)
             && machine.platforms.contains(&order.want.platform)
             && (order.want.remote_ok || host == owner)
+            && order.want.place.allows(machine.id)
+            && order.want.needs.within(&machine.most).is_ok()
             && is_met
             && !self.failed.contains(&(owner, job, host))
     }
@@ -54,21 +57,24 @@ impl Invariant for Watch {
         self.looked_ms = now_ms;
         for (key, order) in world.orders() {
             let owner = world.hosts()[order.owner].engine.as_ref();
-            let is_waiting = owner
-                .and_then(|engine| engine.standing(order.want.job))
-                .is_some_and(|standing| standing == Standing::Waiting);
-            let host = (0..world.hosts().len()).find(|host| self.has_slot(world, order, *host));
-            let Some(host) = host.filter(|_| is_waiting) else {
-                self.idle.remove(key);
-                continue;
-            };
-            let since_ms = *self.idle.entry(*key).or_insert(now_ms);
-            if now_ms - since_ms > IDLE_MS_MAX {
-                let job = order.want.job;
-                return Err(format!(
-                    "{job} of host {} waits since {since_ms} beside a free slot of host {host}",
-                    order.owner
-                ));
+            let queued = owner.and_then(|engine| engine.waits(order.want.job));
+            let waits = queued.map(|queued| queued.waits);
+            // One that rests was lost or failed more than once.
+            let is_waiting = waits.as_ref().is_some_and(|waits| *waits != Waits::Rest);
+            for host in 0..world.hosts().len() {
+                let key = (key.0, key.1, host);
+                if !is_waiting || !self.has_slot(world, order, host) {
+                    self.idle.remove(&key);
+                    continue;
+                }
+                let since_ms = *self.idle.entry(key).or_insert(now_ms);
+                if now_ms - since_ms > IDLE_MS_MAX + world.would_fetch_ms(host, order.lineage) {
+                    let job = order.want.job;
+                    return Err(format!(
+                        "{job} of host {} waits since {since_ms} beside a free slot of host {host}: {waits:?}",
+                        order.owner
+                    ));
+                }
             }
         }
         Ok(())

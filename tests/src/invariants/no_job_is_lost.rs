@@ -40,7 +40,7 @@ impl Invariant for Watch {
             }
             What::Command(Command::GaveUp { job, reason }) => {
                 let (failed, vanished) = self.losses.remove(&(note.host, *job)).unwrap_or_default();
-                let is_due = failed == limits::ATTEMPTS_MAX || vanished == limits::LOSSES_MAX;
+                let is_due = failed >= limits::ATTEMPTS_MAX || vanished >= limits::LOSSES_MAX;
                 if !is_due || !matches!(reason, GaveUp::Failures(_)) {
                     return Err(format!(
                         "{job} was given up after {failed} failures and {vanished} losses: {reason}"

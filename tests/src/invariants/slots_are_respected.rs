@@ -1,5 +1,5 @@
-//! A machine never starts more than its slots, nothing while it is paused, nothing for a platform
-//! that it lacks, and no attempt that it is running.
+//! A machine never starts more than its slots, nothing while it is paused, and no attempt that it is
+//! running.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,13 +31,6 @@ impl Invariant for Watch {
                 }
                 if host.paused || running.len() > host.slots as usize {
                     return Err(format!("host {} has no slot for {attempt}", note.host));
-                }
-                let order = &world.orders()[&(world.host(attempt.owner), attempt.job)];
-                if !host.platforms.contains(&order.want.platform) {
-                    return Err(format!("host {} lacks {attempt}'s platform", note.host));
-                }
-                if attempt.owner != host.id && !order.want.remote_ok {
-                    return Err(format!("{attempt} must not leave its owner"));
                 }
             }
             _ => {}

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use caravan_protocol::{
-    action::Limits,
-    ids::{ActionKey, NodeId},
-    offer::{JobId, Priority, Want},
+    ids::NodeId,
+    offer::{Priority, Want},
     platform::Platform,
 };
 
-use super::Dice;
+use super::{Flaw, Nature, names};
+
+mod storm;
+mod town;
+
+pub use town::Town;
 
 /// How attempts at a job end when nothing goes wrong around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,12 @@ pub enum End {
 pub struct Order {
     /// Index of the owner.
     pub owner: usize,
+    /// Who held the role first in whose name it is wanted.
+    pub role: usize,
     /// What it asks for.
     pub want: Want,
+    /// The chain of layers that it builds on.
+    pub lineage: u32,
     /// How its attempts end.
     pub fate: Fate,
     /// When it is wanted, milliseconds.
@@ -76,6 +84,34 @@ pub enum Fault {
         /// How long.
         for_ms: u64,
     },
+    /// A machine stands still and then goes on as if nothing had been.
+    Freeze {
+        /// Which.
+        host: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// A machine speaks as ever, but what runs on it does not move.
+    Stick {
+        /// Which.
+        host: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// A machine's disk is full: whatever it runs fails by infrastructure.
+    Fill {
+        /// Which.
+        host: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// An owner is gone for ever, and another machine takes over its role.
+    Usurp {
+        /// Which.
+        host: usize,
+        /// Who wants from then on what it wanted.
+        by: usize,
+    },
     /// A user gives a machine another number of slots.
     Slots {
         /// Which.
@@ -94,6 +130,18 @@ pub struct Machine {
     pub platforms: BTreeSet<Platform>,
     /// What it runs at once.
     pub slots: u32,
+    /// How fast it is: 1000 is the speed by which costs are told.
+    pub pace: u64,
+    /// The most memory that it allows a job, bytes.
+    pub memory: u64,
+    /// Who runs it.
+    pub operator: u32,
+    /// Bytes that its link carries in a millisecond.
+    pub bytes_per_ms: u64,
+    /// Whether its owner means well.
+    pub nature: Nature,
+    /// What is wrong with its program.
+    pub flaw: Flaw,
 }
 
 /// Everything that is decided before a run begins.
@@ -103,12 +151,16 @@ pub struct Plan {
     pub seed: u64,
     /// The machines.
     pub machines: Vec<Machine>,
+    /// The first so many machines know everybody, the others only them; `None`: all know all.
+    pub hubs: Option<usize>,
     /// The jobs.
     pub orders: Vec<Order>,
     /// What goes wrong, and when.
     pub faults: Vec<(u64, Fault)>,
     /// When everything is well again, milliseconds.
     pub calm_ms: u64,
+    /// How long the mesh may then take for all that is left.
+    pub heal_ms: u64,
     /// Messages lost, of a thousand.
     pub loss: u64,
     /// Messages doubled, of a thousand.
@@ -117,6 +169,14 @@ pub struct Plan {
     pub delayed: u64,
     /// Attempts that fail by infrastructure, of a thousand.
     pub infra: u64,
+    /// Whether costs are only guesses.
+    pub vague: bool,
+    /// Lineages whose layers a machine keeps.
+    pub shelf: usize,
+    /// How long a lineage that is not at hand takes to fetch on a usual link.
+    pub miss_ms: u64,
+    /// Whether what happens is noted for watchers.
+    pub noted: bool,
 }
 
 /// The platform of most machines.
@@ -131,34 +191,21 @@ pub fn arm() -> Platform {
     "linux-arm64".parse().expect("a platform")
 }
 
-fn bytes(number: u64) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for (at, chunk) in bytes.chunks_mut(8).enumerate() {
-        let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 + at as u64 * 2);
-        chunk.copy_from_slice(&mixed.to_be_bytes());
-    }
-    bytes
-}
-
-/// The name of machine `index`.
-#[must_use]
-pub fn node(index: usize) -> NodeId {
-    NodeId::from_bytes(bytes(index as u64))
-}
-
-/// A job that everybody may do.
-#[must_use]
-pub fn want(number: u64, cost_ms: u64) -> Want {
-    let key = bytes(1_000_000 + number);
-    Want {
-        job: JobId::from(ActionKey::from_bytes(key)),
-        platform: x86(),
-        priority: Priority::Normal,
-        cost_ms,
-        remote_ok: true,
-        needs: Limits::NOTHING,
-        place: caravan_protocol::offer::Place::default(),
-        action: number.to_be_bytes().to_vec(),
+impl Machine {
+    /// A machine of the usual kind.
+    #[must_use]
+    pub fn plain(index: usize, slots: u32) -> Self {
+        Self {
+            id: names::node(index),
+            platforms: BTreeSet::from([x86()]),
+            slots,
+            pace: 1000,
+            memory: 16 << 30,
+            operator: u32::try_from(index).expect("few machines"),
+            bytes_per_ms: names::BYTES_PER_MS,
+            nature: Nature::Honest,
+            flaw: Flaw::None,
+        }
     }
 }
 
@@ -166,123 +213,51 @@ impl Plan {
     /// Machines of one platform without jobs and without faults.
     #[must_use]
     pub fn quiet(seed: u64, machines: usize, slots: u32) -> Self {
-        let machine = |index| Machine {
-            id: node(index),
-            platforms: BTreeSet::from([x86()]),
-            slots,
-        };
         Self {
             seed,
-            machines: (0..machines).map(machine).collect(),
+            machines: (0..machines).map(|at| Machine::plain(at, slots)).collect(),
+            hubs: None,
             orders: Vec::new(),
             faults: Vec::new(),
             calm_ms: 0,
+            heal_ms: 20 * 60 * 1000,
             loss: 0,
             doubled: 0,
             delayed: 0,
             infra: 0,
+            vague: false,
+            shelf: 0,
+            miss_ms: 0,
+            noted: true,
         }
     }
 
     /// Adds a job that passes.
-    pub fn order(&mut self, owner: usize, want: Want, at_ms: u64) {
+    pub fn order(&mut self, owner: usize, want: Want, at_ms: u64) -> &mut Order {
         self.orders.push(Order {
             owner,
+            role: owner,
             want,
+            lineage: 0,
             fate: Fate::Pass,
             at_ms,
             until_ms: None,
             wanted: false,
             end: None,
         });
+        self.orders.last_mut().expect("just added")
     }
 
-    /// A mesh of so many machines with everything that can go wrong in two minutes.
+    /// Whether two machines ever hear of each other.
     #[must_use]
-    pub fn stormy(seed: u64, machines: usize) -> Self {
-        let dice = &mut Dice::new(seed);
-        let mut plan = Self::quiet(seed, machines, 1);
-        plan.calm_ms = dice.between(20_000, 120_000);
-        plan.loss = dice.between(0, 80);
-        plan.doubled = dice.between(0, 50);
-        plan.delayed = dice.between(0, 20);
-        plan.infra = dice.between(0, 60);
-        for (index, machine) in plan.machines.iter_mut().enumerate() {
-            machine.slots = u32::try_from(dice.between(1, 3)).expect("small");
-            // The first machines never go for ever: all platforms stay in the mesh.
-            if index == 1 || dice.chance(100) {
-                machine.platforms.insert(arm());
-            }
-            if index > 1 && dice.chance(100) {
-                machine.slots = 0;
-            }
-        }
-        plan.storm_orders(dice);
-        plan.storm_faults(dice);
-        plan
+    pub fn meets(&self, a: usize, b: usize) -> bool {
+        a != b && self.hubs.is_none_or(|hubs| a.min(b) < hubs)
     }
 
-    fn storm_orders(&mut self, dice: &mut Dice) {
-        let owners = dice.between(1, 5);
-        let jobs = dice.between(5, 60);
-        for number in 0..jobs {
-            let owner = dice.index(self.machines.len().min(owners as usize));
-            let cost_max = [200, 2000, 10_000, 45_000][dice.index(4)];
-            let cost_ms = dice.between(50, cost_max);
-            let mut want = want(number, cost_ms);
-            if dice.chance(200) {
-                want.priority = Priority::Urgent;
-            }
-            if dice.chance(150) && self.machines.len() > 1 {
-                want.platform = arm();
-            } else if dice.chance(150) && self.machines[owner].slots > 0 {
-                want.remote_ok = false;
-            }
-            let at_ms = dice.between(0, self.calm_ms);
-            self.order(owner, want.clone(), at_ms);
-            let order = self.orders.last_mut().expect("just added");
-            order.fate = match dice.between(0, 99) {
-                0..=1 => Fate::Poison,
-                2..=20 => Fate::Fail,
-                _ => Fate::Pass,
-            };
-            if dice.chance(80) {
-                order.until_ms = Some(at_ms + dice.between(1, 30_000));
-            }
-            let other = dice.index(self.machines.len());
-            if other != owner && want.remote_ok && dice.chance(100) {
-                let twin = Order {
-                    owner: other,
-                    at_ms: at_ms + dice.between(0, 2000),
-                    ..order.clone()
-                };
-                self.orders.push(twin);
-            }
-        }
-    }
-
-    fn storm_faults(&mut self, dice: &mut Dice) {
-        let machines = self.machines.len();
-        for _ in 0..dice.between(0, 4 + machines as u64 / 4) {
-            let at_ms = dice.between(0, self.calm_ms);
-            let host = dice.index(machines);
-            let for_ms = dice.between(50, 60_000);
-            let fault = match dice.between(0, 9) {
-                0..=3 => Fault::Crash {
-                    host,
-                    down_ms: (host < 2 || dice.chance(800)).then_some(for_ms),
-                },
-                4..=6 => Fault::Divide {
-                    hosts: (0..machines).filter(|_| dice.chance(500)).collect(),
-                    for_ms,
-                },
-                7..=8 => Fault::Pause { host, for_ms },
-                _ => Fault::Slots {
-                    host,
-                    slots: u32::try_from(dice.between(1, 3)).expect("small"),
-                },
-            };
-            self.faults.push((at_ms, fault));
-        }
+    /// A job that somebody waits for.
+    #[must_use]
+    pub fn urgent(mut want: Want) -> Want {
+        want.priority = Priority::Urgent;
+        want
     }
 }

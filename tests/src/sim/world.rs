@@ -1,20 +1,26 @@
 //! The machines, the network between them and the clock. It owns all state of a run; every
 //! message crosses it as bytes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use caravan_protocol::{
     claim::Verdict,
     ids::NodeId,
-    offer::{AttemptId, Command, Event, JobId},
+    offer::{AttemptId, Command, Digest, Event, JobId},
     platform::Platform,
 };
 
-use super::{Dice, Fault, Host, Order, Plan, Report, agenda::Agenda};
+use super::{Dice, Fault, Host, Order, Plan, Report, agenda::Agenda, central::Outcome};
 
 mod driver;
+mod faults;
+mod liars;
 mod machines;
 mod network;
+mod runner;
 
 /// Something that was seen on a machine.
 #[derive(Debug, Clone)]
@@ -67,10 +73,25 @@ enum Due {
         token: u64,
         verdict: Verdict,
     },
+    Appraised {
+        host: usize,
+        life: u32,
+        appraisal: u64,
+        lineage: Option<u32>,
+    },
+    /// A machine hears who holds a role.
+    Holder {
+        host: usize,
+        role: usize,
+    },
     Want(usize),
     Unwant(usize),
     Restart(usize),
     Unpause(usize),
+    Usurped {
+        host: usize,
+        by: usize,
+    },
     Fault(Fault),
     Rejoin,
     Calm,
@@ -81,7 +102,8 @@ enum Due {
 #[derive(Debug, Clone)]
 enum Packet {
     Message(Vec<u8>),
-    Gossip(Platform, Vec<u8>),
+    /// Read once for all who hear it.
+    Gossip(Platform, Rc<Digest>),
 }
 
 /// A mesh in the middle of its run.
@@ -98,6 +120,14 @@ pub struct World {
     notes: Vec<Note>,
     token: u64,
     divisions: u32,
+    /// Who took over from whom.
+    heirs: BTreeMap<usize, usize>,
+    /// Who holds the role that a machine held first.
+    roles: BTreeMap<usize, usize>,
+    /// Machines that an owner thinks to have a lineage, the latest first.
+    holders: BTreeMap<(usize, u32), VecDeque<usize>>,
+    /// When each job that is done was wanted and when it was done.
+    spans: Vec<(u64, u64)>,
     report: Report,
 }
 
@@ -106,23 +136,9 @@ impl World {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0x5eed);
-        let hosts: Vec<Host> = plan
-            .machines
-            .iter()
-            .map(|machine| Host {
-                id: machine.id,
-                platforms: machine.platforms.clone(),
-                slots: machine.slots,
-                paused: false,
-                life: 0,
-                engine: None,
-                sees: BTreeMap::new(),
-                running: BTreeMap::new(),
-                gone: false,
-                ahead_ms: dice.between(0, 1 << 40),
-                wake_ms: None,
-                part: 0,
-            })
+        let machines = plan.machines.iter();
+        let hosts: Vec<Host> = machines
+            .map(|machine| Host::new(machine, dice.between(0, 1 << 40)))
             .collect();
         let index = hosts.iter().enumerate().map(|(at, host)| (host.id, at));
         let mut world = Self {
@@ -142,8 +158,19 @@ impl World {
                 messages: 0,
                 digests: 0,
                 remote_runs: 0,
+                kinds: BTreeMap::new(),
+                beats: 0,
+                hits: (0, 0),
                 ended_ms: 0,
             },
+            heirs: BTreeMap::new(),
+            roles: plan
+                .orders
+                .iter()
+                .map(|order| (order.role, order.role))
+                .collect(),
+            holders: BTreeMap::new(),
+            spans: Vec::new(),
             hosts,
             plan,
         };
@@ -220,6 +247,33 @@ impl World {
         self.report.clone()
     }
 
+    /// Whether one machine has taken over the role of another, or is that one.
+    #[must_use]
+    pub fn inherits(&self, heir: usize, from: usize) -> bool {
+        let mut at = from;
+        // Each of them is gone for ever, so that there is no circle.
+        while at != heir {
+            match self.heirs.get(&at) {
+                Some(next) => at = *next,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// How the work went.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let (hits, runs) = self.report.hits;
+        Outcome::of(&self.spans, hits, runs)
+    }
+
+    /// Whether every job of an owner that is there has ended.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.report.done + self.report.gave_up >= self.keys.len()
+    }
+
     /// Whether everything that living owners want has ended and nothing runs any more.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -262,6 +316,10 @@ impl World {
             return false;
         };
         self.now_ms = self.now_ms.max(at_ms);
+        if let Some(thaws_ms) = self.frozen(&due) {
+            self.agenda.add(thaws_ms, due);
+            return true;
+        }
         match due {
             Due::Packet { from, to, packet } => self.arrive(from, to, packet),
             Due::Look { host, at } => self.look(host, at),
@@ -276,28 +334,51 @@ impl World {
                 host,
                 attempt,
                 token,
-            } => {
-                if self.runs(host, attempt, token) {
-                    let log_bytes = token % 10_000;
-                    self.feed(host, Event::Progress { attempt, log_bytes });
-                }
-            }
+            } => self.progress(host, attempt, token),
             Due::Ended {
                 host,
                 attempt,
                 token,
                 verdict,
             } => self.ended(host, attempt, token, verdict),
+            Due::Appraised {
+                host,
+                life,
+                appraisal,
+                lineage,
+            } => self.appraised((host, life), appraisal, lineage),
+            Due::Holder { host, role } => self.tell_holder(host, role),
             Due::Want(number) => self.want(number),
             Due::Unwant(number) => self.unwant(number),
             Due::Restart(host) => self.start(host),
             Due::Unpause(host) => self.pause(host, false),
+            Due::Usurped { host, by } => self.usurped(host, by),
             Due::Fault(fault) => self.break_it(fault),
             Due::Rejoin => self.rejoin(),
             Due::Calm => self.calm(),
-            Due::Second => self.agenda.add(self.now_ms + 1000, Due::Second),
+            Due::Second => {
+                self.misbehave();
+                self.agenda.add(self.now_ms + 1000, Due::Second);
+            }
         }
         true
+    }
+
+    /// Until when what is due has to wait because its machine stands still.
+    fn frozen(&self, due: &Due) -> Option<u64> {
+        let host = match due {
+            Due::Packet { to: host, .. }
+            | Due::Look { host, .. }
+            | Due::Wake { host, .. }
+            | Due::Progress { host, .. }
+            | Due::Appraised { host, .. }
+            | Due::Holder { host, .. }
+            | Due::Ended { host, .. } => *host,
+            Due::Want(number) | Due::Unwant(number) => self.keys[*number].0,
+            _ => return None,
+        };
+        let thaws_ms = self.hosts[host].frozen_ms;
+        (thaws_ms > self.now_ms).then_some(thaws_ms)
     }
 
     fn soon(&mut self, low_ms: u64, high_ms: u64, due: Due) {
@@ -315,13 +396,8 @@ impl World {
     }
 
     fn note(&mut self, host: usize, what: What) {
-        self.notes.push(Note { host, what });
+        if self.plan.noted {
+            self.notes.push(Note { host, what });
+        }
     }
-}
-
-/// What a machine says about a job that it ran.
-#[must_use]
-pub fn outcome(job: JobId, host: usize) -> Vec<u8> {
-    let host = u32::try_from(host).expect("few hosts").to_be_bytes();
-    [&job.action().as_bytes()[..8], &host].concat()
 }

@@ -23,6 +23,7 @@ fn source(log: &[u8], live: bool) -> FixedSource {
         started: Stamp::from_ms(0),
         nodes: Vec::new(),
         seats: Vec::new(),
+        roles: Vec::new(),
         bases: Vec::new(),
         runs: Vec::new(),
         store: StoreView::default(),

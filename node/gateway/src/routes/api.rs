@@ -169,6 +169,16 @@ pub(super) async fn nodes(State(gateway): Shared) -> Answered {
     gateway.make(work).await
 }
 
+pub(super) async fn roles(State(gateway): Shared) -> Answered {
+    let work = |gateway: &Gateway| json(&gateway.source.snapshot().roles);
+    gateway.make(work).await
+}
+
+pub(super) async fn queue(State(gateway): Shared) -> Answered {
+    let work = |gateway: &Gateway| json(&*gateway.source.overview().ok_or_else(Problem::busy)?);
+    gateway.make(work).await
+}
+
 pub(super) async fn badge(
     State(gateway): Shared,
     Path((project, branch)): Path<(String, String)>,

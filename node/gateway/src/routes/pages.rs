@@ -89,6 +89,20 @@ pub(super) async fn nodes(State(gateway): Shared) -> Answered {
         .await
 }
 
+pub(super) async fn roles(State(gateway): Shared) -> Answered {
+    gateway
+        .make(|gateway| page(&page::roles::Page::new(&gateway.view())))
+        .await
+}
+
+pub(super) async fn queue(State(gateway): Shared) -> Answered {
+    let work = |gateway: &super::Gateway| {
+        let overview = gateway.source.overview().ok_or_else(Problem::busy)?;
+        page(&page::queue::Page::new(&gateway.view(), &overview))
+    };
+    gateway.make(work).await
+}
+
 pub(super) async fn metrics(State(gateway): Shared) -> Answered {
     let work = |gateway: &super::Gateway| {
         let text = figures::text(&gateway.source.snapshot()).ok_or_else(Problem::broken)?;

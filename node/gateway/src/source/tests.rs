@@ -16,6 +16,7 @@ fn source() -> FixedSource {
         started: Stamp::from_ms(0),
         nodes: Vec::new(),
         seats: Vec::new(),
+        roles: Vec::new(),
         bases: Vec::new(),
         runs: Vec::new(),
         store: StoreView::default(),

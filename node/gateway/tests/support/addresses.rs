@@ -32,6 +32,10 @@ pub(crate) fn addresses() -> Vec<(String, &'static str)> {
             "text/plain; charset=utf-8",
         ),
         (format!("{failed}/step/350/tail?offset=0&line=1"), html),
+        ("/queue".to_owned(), html),
+        ("/queue.json".to_owned(), json),
+        ("/roles".to_owned(), html),
+        ("/roles.json".to_owned(), json),
         ("/nodes".to_owned(), html),
         (
             "/metrics".to_owned(),

@@ -4,6 +4,7 @@ use caravan_gateway::FixedSource;
 use caravan_protocol::{
     ids::{BlobId, RunId},
     policy::WantId,
+    view::{Overview, Snapshot},
 };
 
 use crate::sample;
@@ -48,6 +49,10 @@ pub(crate) fn source(words: &str) -> FixedSource {
             offer.variant = words.to_owned();
         }
     }
+    for role in &mut snapshot.roles {
+        role.role = words.to_owned();
+        role.project = words.to_owned();
+    }
     for seat in &mut snapshot.seats {
         seat.role = words.to_owned();
     }
@@ -83,6 +88,7 @@ pub(crate) fn source(words: &str) -> FixedSource {
         run.policy.variants.rotate_left(5.min(count));
     }
     let source = FixedSource::new(snapshot.clone());
+    source.set_overview(overview(words, &snapshot));
     for run in &snapshot.runs {
         for want in run.steps.keys() {
             let log = format!("{words}\nError: {words}\n\x1b[31m{words}\n");
@@ -90,6 +96,23 @@ pub(crate) fn source(words: &str) -> FixedSource {
         }
     }
     source
+}
+
+/// What waits and runs, in the attacker's words.
+fn overview(words: &str, snapshot: &Snapshot) -> Overview {
+    let mut overview = sample::overview(snapshot);
+    overview.standing = Some(words.to_owned());
+    assert!(!overview.queue.is_empty() && !overview.running.is_empty());
+    for job in &mut overview.queue {
+        job.label = words.to_owned();
+        job.project = words.to_owned();
+        job.reason = words.to_owned();
+    }
+    for run in &mut overview.running {
+        run.label = words.to_owned();
+        run.project = words.to_owned();
+    }
+    overview
 }
 
 /// Every kind of page about the hostile run, with the words themselves in addresses where an
@@ -106,6 +129,10 @@ pub(crate) fn addresses(words: &str) -> Vec<String> {
         format!("{run}/variant/{slug}?logs=0"),
         format!("{run}/step/{}", WantId(350).0),
         format!("{run}/step/350/tail?offset=0&line=1&several=1"),
+        "/queue".to_owned(),
+        "/queue.json".to_owned(),
+        "/roles".to_owned(),
+        "/roles.json".to_owned(),
         "/nodes".to_owned(),
         "/api/projects".to_owned(),
         format!("/api/projects/{slug}"),

@@ -11,14 +11,16 @@ use caravan_protocol::{
     policy::{Base, WantId},
     time::Stamp,
     view::{
-        Counters, ModeView, NodeView, OfferView, PolicyView, RunView, SeatView, Snapshot, State,
-        StepView, StoreView, TermView, VariantView,
+        Counters, ModeView, NodeView, OfferView, PolicyView, RoleState, RoleView, RunView,
+        SeatView, Snapshot, State, StepView, StoreView, TermView, VariantView,
     },
 };
 
+mod overview;
 mod shapes;
 mod words;
 
+pub(crate) use overview::overview;
 use shapes::{SHAPES, Shape};
 use words::{FAILED_LOG, package_log, recipe};
 
@@ -428,6 +430,26 @@ pub(crate) fn snapshot() -> Snapshot {
                 since: Stamp::from_ms(NOW_MS - 86_000_000),
             },
         ],
+        roles: vec![
+            RoleView {
+                role: "ci".to_owned(),
+                project: SHAPES[0].project.to_owned(),
+                run: Some(run_id("failed")),
+                holder: Some(node("cam-trusted")),
+                since: Some(Stamp::from_ms(NOW_MS - 90_000)),
+                next: vec![node("here")],
+                state: RoleState::Held,
+            },
+            RoleView {
+                role: "ci".to_owned(),
+                project: "https://example.org/elsewhere".to_owned(),
+                run: None,
+                holder: Some(node("here")),
+                since: None,
+                next: Vec::new(),
+                state: RoleState::Idle,
+            },
+        ],
         bases: vec![
             base("debian-12", "5.3.0"),
             base("debian-13", "5.4.0"),
@@ -446,6 +468,8 @@ pub(crate) fn snapshot() -> Snapshot {
             infra: 3,
             remote: 411,
             fetched_bytes: 2_911_884_221,
+            saved_ms: 93_812_000,
+            spared_bytes: 48_318_382_080,
         },
         running: 3,
         slots: 4,
@@ -459,6 +483,7 @@ pub(crate) fn snapshot() -> Snapshot {
 pub(crate) fn source() -> FixedSource {
     let snapshot = snapshot();
     let source = FixedSource::new(snapshot.clone());
+    source.set_overview(overview(&snapshot));
     for run in &snapshot.runs {
         for step in run.steps.values() {
             match step.state {

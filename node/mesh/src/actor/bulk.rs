@@ -7,9 +7,10 @@ use libp2p::{PeerId, Stream};
 use super::{Actor, Done, Standing};
 use crate::{
     bucket::Verdict,
-    bulk::{pipe::Terms, serve},
+    bulk::serve,
     limits::{BULK_HELD_MAX, BULK_MAX},
     purse::Speech,
+    traffic::Way,
 };
 
 impl Actor {
@@ -32,10 +33,6 @@ impl Actor {
         entry.used = std::time::Instant::now();
         let node = entry.node;
         let moved = Arc::clone(&entry.moved);
-        let terms = Terms {
-            idle: self.timing.bulk_idle,
-            cancel: self.cancel.clone(),
-        };
         let verdict = self.within_rate(peer, Speech::Bulk);
         if verdict == Verdict::Cut {
             return self.cut(peer, node);
@@ -44,12 +41,18 @@ impl Actor {
             self.tally.bulk_busy.add(1);
             // Saying so is a courtesy, and bounded as well; each peer has two tasks at its links.
             if self.tasks.len() < 4 * BULK_MAX + 2 * self.peers.len() {
-                self.tasks.spawn(serve::turn_away(stream, terms));
+                self.tasks
+                    .spawn(serve::turn_away(stream, self.shop.terms.clone()));
             }
             return;
         }
-        let (source, tally) = (Arc::clone(&self.source), Arc::clone(&self.tally));
-        let work = serve::serve(stream, terms, moved, source, tally);
+        #[cfg(any(test, feature = "rogue"))]
+        if let Some(liar) = self.shop.liar.clone() {
+            drop(self.tasks.spawn(liar.serve(stream)));
+            return;
+        }
+        self.tally.traffic.watch(node, Way::Out, &moved);
+        let work = serve::serve(stream, node, moved, self.shop.clone());
         let work = self.tasks.spawn(work);
         self.replies.push(Box::pin(async move {
             match work.await {

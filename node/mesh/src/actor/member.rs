@@ -194,7 +194,11 @@ impl Actor {
         if self.revoked.contains(&revocation) {
             return;
         }
-        match self.membership.roster_mut().revoked_by(&revocation) {
+        match self
+            .membership
+            .roster_mut()
+            .told_revoked(&revocation, stamp())
+        {
             Ok(body) => {
                 match seal_revocation(&revocation, &body) {
                     Ok(sealed) => self.tell(Told::Records(vec![sealed])),

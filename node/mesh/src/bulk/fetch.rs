@@ -1,297 +1,421 @@
-//! The asking side of bulk: one stream per request, read by a thread that hands each blob to the
-//! sink. What one provider lacks or spoils is asked of the next.
+//! The asking side of bulk: one task that knows what is wanted, asks the engine who is to be asked
+//! for what, and keeps a link to each provider. Dropping it ends all links.
 
 use std::{
-    collections::HashSet,
-    io::{self, BufReader, Read},
-    sync::{Arc, atomic::AtomicU64},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    sync::{Arc, atomic::Ordering},
 };
 
 use caravan_protocol::ids::{BlobId, NodeId};
-use futures::AsyncWriteExt as _;
-use libp2p::{PeerId, Stream, StreamProtocol};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{
-    BlobSink, FetchError, Fetched, Wanted,
-    pipe::{Pipe, Terms, bounded},
-    serve::{ABSENT, BUSY, PRESENT, SERVED},
+    FetchError, Fetched, Order, Wanted,
+    groups::{Hash, Mask, Shape},
+    link::{Failure, Job, Note, Teller},
+    plan::{self, Large, Spec},
+    shelf::{Growing, Shelf},
+    swarm::{Blob, Command, Event, Swarm, Unit},
+    words::Standing,
 };
 use crate::{
-    counters::Tally,
-    limits::{BLOBS_PER_REQUEST_MAX, BULK_CHUNK, BUSY_PAUSE, BUSY_TRIES_MAX},
-    streams::Control,
-    wire::BLOBS,
+    handle::Handle,
+    limits::{
+        BUSY_TRIES_MAX, FETCH_TICK, FLIGHTS_PER_PROVIDER_MAX, LARGE_AT_ONCE, PROVIDERS_MAX,
+        STRIKES_MAX,
+    },
 };
 
-/// What is left to fetch and what came so far.
+mod peers;
+
+use peers::Peer;
+
+/// Jobs that wait for a link: all that it may hold, and as many that are taken back.
+const JOBS_MAX: usize = 8 * FLIGHTS_PER_PROVIDER_MAX;
+/// Notes of all links that wait for the fetch.
+const NOTES_MAX: usize = 256;
+/// Looks at what is late after which the actor is told who is alive.
+const ALIVE_TICKS: u32 = 20;
+
+/// What grows is served no longer than the fetch, or until the store has it.
+struct Shown(Arc<Shelf>, Vec<Arc<Growing>>);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        for growing in &self.1 {
+            self.0.end(growing);
+        }
+    }
+}
+
 pub(crate) struct Fetch {
-    pub(crate) terms: Terms,
-    pub(crate) sink: Arc<dyn BlobSink>,
-    pub(crate) tally: Arc<Tally>,
-    /// Bytes that came in, wanted or not.
-    moved: Arc<AtomicU64>,
-    left: Vec<Wanted>,
+    handle: Handle,
+    order: Order,
+    swarm: Swarm,
+    specs: Vec<Spec>,
+    large: Vec<Large>,
+    waiting: VecDeque<(Wanted, u64)>,
+    /// Large blobs being opened or finished on the disk.
+    busy: usize,
+    left: BTreeSet<BlobId>,
     fetched: Fetched,
+    peers: BTreeMap<NodeId, Peer>,
+    links: JoinSet<()>,
+    teller: Teller,
+    interest: mpsc::Sender<NodeId>,
+    shown: Shown,
+    began: Instant,
+    moved_at: Instant,
 }
 
-/// Why a provider did not deliver.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It broke the rules.
-    Broke(String),
-    /// The connection or its patience ended.
-    Lost(String),
-}
-
-/// How a request ended before all its blobs were through.
-enum Stop {
-    Busy,
-    Peer(Failure),
-    Fatal(FetchError),
-}
-
-/// What one request brought, however it ended.
-struct Yield {
-    taken: Vec<BlobId>,
-    bytes: u64,
-    stop: Option<Stop>,
+/// Fetches what is wanted.
+pub(crate) async fn run(handle: Handle, mut order: Order) -> Result<Fetched, FetchError> {
+    let mut left = BTreeSet::new();
+    order.wanted.retain(|wanted| left.insert(wanted.id));
+    let (notes, mut noted) = mpsc::channel(NOTES_MAX);
+    let (interest, mut interested) = mpsc::channel(PROVIDERS_MAX);
+    let me = handle.me();
+    let mut fetch = Fetch {
+        swarm: Swarm::new(me),
+        specs: Vec::new(),
+        large: Vec::new(),
+        waiting: VecDeque::new(),
+        busy: 0,
+        left,
+        fetched: Fetched::default(),
+        peers: BTreeMap::new(),
+        links: JoinSet::new(),
+        teller: Teller { node: me, notes },
+        interest,
+        shown: Shown(handle.shelf(), Vec::new()),
+        began: Instant::now(),
+        moved_at: Instant::now(),
+        handle,
+        order,
+    };
+    fetch.begin();
+    let cancel = fetch.handle.terms().cancel.clone();
+    let mut tick = tokio::time::interval(FETCH_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0;
+    while !fetch.is_over() {
+        tokio::select! {
+            () = cancel.cancelled() => return Err(FetchError::Closed),
+            Some((node, note)) = noted.recv() => fetch.noted(node, note)?,
+            Some(node) = interested.recv() => fetch.add(node),
+            _ = tick.tick() => {
+                ticks += 1;
+                if ticks % ALIVE_TICKS == 0 {
+                    fetch.tell_alive();
+                }
+                fetch.event(Event::Tick);
+            }
+        }
+    }
+    Ok(fetch.finish())
 }
 
 impl Fetch {
-    pub(crate) fn new(
-        wanted: Vec<Wanted>,
-        sink: Arc<dyn BlobSink>,
-        terms: Terms,
-        tally: Arc<Tally>,
-    ) -> Self {
-        let mut seen = HashSet::new();
-        let left = wanted
-            .into_iter()
-            .filter(|wanted| seen.insert(wanted.id))
-            .collect();
-        Self {
-            terms,
-            sink,
-            tally,
-            moved: Arc::default(),
-            left,
-            fetched: Fetched::default(),
+    fn begin(&mut self) {
+        let (units, large) = plan::sort(&self.order.wanted);
+        for unit in units {
+            self.unit(Spec::Blobs(unit));
+        }
+        self.waiting = large.into();
+        self.open_more();
+        for node in std::mem::take(&mut self.order.providers) {
+            self.add(node);
         }
     }
 
-    pub(crate) fn moved(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.moved)
+    fn unit(&mut self, spec: Spec) {
+        let event = plan::added(&spec, &self.large);
+        self.specs.push(spec);
+        self.event(event);
     }
 
-    pub(crate) const fn is_done(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    pub(crate) fn failed(&mut self, provider: NodeId, reason: String) {
-        self.fetched.failures.push((provider, reason));
-    }
-
-    pub(crate) fn finish(mut self) -> Fetched {
-        self.fetched.missing = self.left.iter().map(|wanted| wanted.id).collect();
-        self.fetched
-    }
-
-    /// Asks one provider for everything that is left.
-    pub(crate) async fn ask(
-        &mut self,
-        control: &mut Control,
-        peer: PeerId,
-    ) -> Result<Option<Failure>, FetchError> {
-        let mut tries = 0;
-        let mut at = 0;
-        while at < self.left.len() {
-            let end = self.left.len().min(at + BLOBS_PER_REQUEST_MAX);
-            let asked = self.left[at..end].to_vec();
-            let yielded = self.request(control, peer, asked).await;
-            let taken: HashSet<BlobId> = yielded.taken.into_iter().collect();
-            self.fetched.blobs += u64::try_from(taken.len()).unwrap_or(u64::MAX);
-            self.fetched.bytes += yielded.bytes;
-            self.left.retain(|wanted| !taken.contains(&wanted.id));
-            match yielded.stop {
-                // What the provider lacks stays in the list and is passed over.
-                None => at = end - taken.len(),
-                Some(Stop::Busy) if tries < BUSY_TRIES_MAX => {
-                    tries += 1;
-                    let pause = BUSY_PAUSE.saturating_mul(1 << tries);
-                    let nap = async {
-                        tokio::time::sleep(pause).await;
-                        Ok(())
-                    };
-                    if bounded(&self.terms, nap).await.is_err() && self.terms.cancel.is_cancelled()
-                    {
-                        return Err(FetchError::Closed);
-                    }
-                }
-                Some(Stop::Busy) => return Ok(Some(Failure::Lost("it is busy".to_owned()))),
-                Some(Stop::Peer(failure)) => return Ok(Some(failure)),
-                Some(Stop::Fatal(error)) => return Err(error),
+    /// Begins with large blobs, as many as are brought at once.
+    fn open_more(&mut self) {
+        let going = |one: &&Large| self.left.contains(&one.id()) && !one.parts.is_empty();
+        let mut going = self.large.iter().filter(going).count();
+        while going < LARGE_AT_ONCE
+            && let Some((wanted, size)) = self.waiting.pop_front()
+        {
+            going += 1;
+            let blob = u32::try_from(self.large.len()).unwrap_or(u32::MAX);
+            self.large.push(Large {
+                wanted,
+                shape: Shape::of(size),
+                outline: self.swarm.next(),
+                grows: None,
+                rest: BTreeMap::new(),
+                parts: BTreeMap::new(),
+            });
+            self.unit(Spec::Outline(blob));
+            let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+            for node in nodes {
+                self.watch(node, blob);
             }
         }
-        Ok(None)
     }
 
-    async fn request(&self, control: &mut Control, peer: PeerId, asked: Vec<Wanted>) -> Yield {
-        let stopped = |stop| Yield {
-            taken: Vec::new(),
-            bytes: 0,
-            stop: Some(stop),
+    fn watch(&mut self, node: NodeId, blob: Blob) {
+        let wanted = self.large[blob as usize].wanted;
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_up) else {
+            return;
         };
-        let opened = bounded(&self.terms, async {
-            let opened = control.open_stream(peer, StreamProtocol::new(BLOBS)).await;
-            opened.map_err(|error| io::Error::other(error.to_string()))
-        })
-        .await;
-        if self.terms.cancel.is_cancelled() {
-            return stopped(Stop::Fatal(FetchError::Closed));
+        let job = Job::Watch { blob, wanted };
+        if peer
+            .jobs
+            .as_ref()
+            .is_some_and(|jobs| jobs.try_send(job).is_ok())
+        {
+            peer.unheard += 1;
         }
-        let mut stream = match opened {
-            Ok(stream) => stream,
-            Err(error) => return stopped(Stop::Peer(Failure::Lost(error.to_string()))),
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut commands = Vec::new();
+        self.swarm
+            .handle(self.began.elapsed(), event, &mut commands);
+        for command in commands {
+            let (node, job) = match command {
+                Command::Ask { node, unit } => (
+                    node,
+                    plan::job(&self.specs[unit as usize], unit, &self.large),
+                ),
+                Command::Cancel { node, unit } => (node, Some(Job::Cancel { unit })),
+            };
+            let jobs = self.peers.get(&node).and_then(|peer| peer.jobs.as_ref());
+            if let (Some(job), Some(jobs)) = (job, jobs) {
+                // A link that does not take jobs is late with all of them, and its units move on.
+                let _ = jobs.try_send(job);
+            }
+        }
+    }
+
+    fn noted(&mut self, node: NodeId, note: Note) -> Result<(), FetchError> {
+        match note {
+            Note::Up => self.up(node),
+            Note::Standing { blob, standing } => self.stands(node, blob, standing),
+            Note::Have { blob, pieces } => {
+                self.moved_at = Instant::now();
+                let more = self.large[blob as usize].more(blob, node, &pieces);
+                more.into_iter().for_each(|event| self.event(event));
+            }
+            Note::Outline { unit, outline } => self.outline(node, unit, outline),
+            Note::Piece { unit, groups } => self.piece(node, unit, groups),
+            Note::Blobs {
+                unit,
+                taken,
+                is_all,
+            } => self.blobs(node, unit, &taken, is_all),
+            Note::No { unit } => self.lacks(node, unit),
+            Note::Ended(Failure::Fatal(error)) => return Err(error),
+            Note::Ended(failure) => self.ended(node, failure),
+            Note::Opened { blob, growing } => self.opened(blob, &growing),
+            Note::Finished { blob } => {
+                self.busy -= 1;
+                let large = &self.large[blob as usize];
+                self.take(large.id(), large.shape.size());
+                self.open_more();
+            }
+        }
+        Ok(())
+    }
+
+    fn up(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.is_up = true;
+        }
+        for blob in 0..self.large.len() {
+            if self.left.contains(&self.large[blob].id()) {
+                self.watch(node, u32::try_from(blob).unwrap_or(u32::MAX));
+            }
+        }
+        self.event(Event::Joined { node });
+    }
+
+    fn stands(&mut self, node: NodeId, blob: Blob, standing: Standing) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.unheard = peer.unheard.saturating_sub(1);
+        }
+        let event = self.large[blob as usize].stands(blob, node, standing);
+        event.into_iter().for_each(|event| self.event(event));
+    }
+
+    fn take(&mut self, id: BlobId, size: u64) {
+        if self.left.remove(&id) {
+            self.fetched.blobs += 1;
+            self.fetched.bytes += size;
+            let tally = self.handle.tally();
+            tally.blobs_in.add(1);
+            let bytes = usize::try_from(size).unwrap_or(usize::MAX);
+            tally.bulk_in_bytes.add(bytes);
+        }
+    }
+
+    /// Something good came from a provider.
+    fn gave(&mut self, node: NodeId) {
+        self.moved_at = Instant::now();
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.gave = true;
+        }
+    }
+
+    fn outline(&mut self, node: NodeId, unit: Unit, outline: Vec<Hash>) {
+        self.gave(node);
+        let is_new = !self.swarm.is_done(unit);
+        self.event(Event::Arrived { node, unit });
+        let Spec::Outline(blob) = self.specs[unit as usize] else {
+            return;
         };
-        if let Err(error) = bounded(&self.terms, send_request(&mut stream, &asked)).await {
-            return stopped(turned_away(&error));
+        if !is_new {
+            return;
         }
-        // Whoever stops waiting for the fetch stops its thread, too.
-        let terms = Terms {
-            idle: self.terms.idle,
-            cancel: self.terms.cancel.child_token(),
+        self.busy += 1;
+        let large = &self.large[blob as usize];
+        let (id, shape, interest) = (large.id(), large.shape, self.interest.clone());
+        let sink = Arc::clone(&self.order.sink);
+        self.beside(id, move || {
+            let place = sink.begin(id, shape.size())?;
+            let growing = Growing::resume(id, shape, outline.into(), place, interest)?;
+            let growing = Arc::new(growing);
+            Ok(Note::Opened { blob, growing })
+        });
+    }
+
+    /// Does something on the disk and notes what comes of it.
+    fn beside(&self, id: BlobId, work: impl FnOnce() -> io::Result<Note> + Send + 'static) {
+        let teller = self.teller.clone();
+        tokio::task::spawn_blocking(move || {
+            let note = work().unwrap_or_else(|source| {
+                Note::Ended(Failure::Fatal(FetchError::Sink { id, source }))
+            });
+            let _ = teller.notes.blocking_send((teller.node, note));
+        });
+    }
+
+    fn opened(&mut self, blob: Blob, growing: &Arc<Growing>) {
+        self.busy -= 1;
+        let first = self.swarm.next();
+        let pieces = growing.shape.pieces();
+        self.handle.shelf().put(growing);
+        self.shown.1.push(Arc::clone(growing));
+        self.large[blob as usize].grows = Some((first, Arc::clone(growing)));
+        for piece in 0..pieces {
+            self.unit(Spec::Piece(blob, piece));
+        }
+        let me = self.teller.node;
+        for piece in (0..pieces).filter(|piece| growing.has(*piece)) {
+            let unit = first + piece;
+            self.event(Event::Arrived { node: me, unit });
+        }
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            let known = self.large[blob as usize].known_of(blob, node);
+            known.into_iter().for_each(|event| self.event(event));
+        }
+        self.finish_if_whole(blob);
+    }
+
+    fn finish_if_whole(&mut self, blob: Blob) {
+        let large = &self.large[blob as usize];
+        let Some((_, growing)) = large.grows.as_ref().filter(|(_, one)| one.is_whole()) else {
+            return;
         };
-        let _guard = terms.cancel.clone().drop_guard();
-        let pipe = Pipe::new(stream, terms, Arc::clone(&self.moved));
-        let (sink, tally) = (Arc::clone(&self.sink), Arc::clone(&self.tally));
-        let receive = move || receive_all(pipe, &asked, sink.as_ref(), &tally);
-        match tokio::task::spawn_blocking(receive).await {
-            Ok(yielded) => yielded,
-            Err(_) => stopped(Stop::Fatal(FetchError::Closed)),
+        let growing = Arc::clone(growing);
+        self.busy += 1;
+        self.beside(large.id(), move || {
+            growing.place.finish()?;
+            Ok(Note::Finished { blob })
+        });
+    }
+
+    fn piece(&mut self, node: NodeId, unit: Unit, groups: Mask) {
+        self.gave(node);
+        let Spec::Piece(blob, piece) = self.specs[unit as usize] else {
+            return;
+        };
+        if self.swarm.is_done(unit) {
+            return;
         }
+        let large = &mut self.large[blob as usize];
+        if !large.got(piece, groups) {
+            return self.event(Event::Again { node, unit });
+        }
+        if let Some((_, growing)) = &large.grows {
+            growing.add(piece);
+        }
+        self.event(Event::Arrived { node, unit });
+        self.finish_if_whole(blob);
     }
-}
 
-async fn send_request(stream: &mut Stream, asked: &[Wanted]) -> io::Result<()> {
-    let count = u32::try_from(asked.len()).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(4 + asked.len() * 32);
-    bytes.extend_from_slice(&count.to_be_bytes());
-    for wanted in asked {
-        bytes.extend_from_slice(wanted.id.as_bytes());
-    }
-    stream.write_all(&bytes).await?;
-    stream.flush().await
-}
-
-fn receive_all(pipe: Pipe<Stream>, asked: &[Wanted], sink: &dyn BlobSink, tally: &Tally) -> Yield {
-    let mut reader = BufReader::with_capacity(BULK_CHUNK, pipe);
-    let mut yielded = Yield {
-        taken: Vec::new(),
-        bytes: 0,
-        stop: None,
-    };
-    if let Err(stop) = begin(&mut reader) {
-        yielded.stop = Some(stop);
-        return yielded;
-    }
-    for wanted in asked {
-        match receive(&mut reader, *wanted, sink) {
-            Ok(None) => {}
-            Ok(Some(size)) => {
-                tally.blobs_in.add(1);
-                tally
-                    .bulk_in_bytes
-                    .add(usize::try_from(size).unwrap_or(usize::MAX));
-                yielded.taken.push(wanted.id);
-                yielded.bytes += size;
-            }
-            Err(stop) => {
-                yielded.stop = Some(stop);
-                break;
+    fn blobs(&mut self, node: NodeId, unit: Unit, taken: &[(BlobId, u64)], is_all: bool) {
+        if !taken.is_empty() {
+            self.gave(node);
+        }
+        for (id, size) in taken {
+            self.take(*id, *size);
+        }
+        if let Spec::Blobs(wanted) = &mut self.specs[unit as usize] {
+            wanted.retain(|wanted| self.left.contains(&wanted.id));
+            let is_empty = wanted.is_empty();
+            if is_empty {
+                self.event(Event::Arrived { node, unit });
+            } else if is_all {
+                self.event(Event::Lacks { node, unit });
             }
         }
     }
-    yielded
-}
 
-fn begin(reader: &mut impl Read) -> Result<(), Stop> {
-    let mut first = [0];
-    match reader.read_exact(&mut first).map(|()| first[0]) {
-        Ok(SERVED) => Ok(()),
-        Ok(BUSY) => Err(Stop::Busy),
-        Err(error) => Err(turned_away(&error)),
-        Ok(_) => Err(broke("it does not speak the protocol".to_owned())),
-    }
-}
-
-/// How a stream ended on which nothing was said. One that the provider had no room for ends so.
-fn turned_away(error: &io::Error) -> Stop {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::ConnectionAborted => lost(error),
-        _ => Stop::Busy,
-    }
-}
-
-fn lost(error: &io::Error) -> Stop {
-    Stop::Peer(Failure::Lost(error.to_string()))
-}
-
-const fn broke(reason: String) -> Stop {
-    Stop::Peer(Failure::Broke(reason))
-}
-
-/// Reads one blob; its size, or none if the provider lacks it.
-fn receive(
-    reader: &mut BufReader<Pipe<Stream>>,
-    wanted: Wanted,
-    sink: &dyn BlobSink,
-) -> Result<Option<u64>, Stop> {
-    let id = wanted.id;
-    let mut tag = [0];
-    reader.read_exact(&mut tag).map_err(|error| lost(&error))?;
-    match tag[0] {
-        ABSENT => return Ok(None),
-        PRESENT => {}
-        other => return Err(broke(format!("it sent the tag {other}"))),
-    }
-    let mut size = [0; 8];
-    reader.read_exact(&mut size).map_err(|error| lost(&error))?;
-    let size = u64::from_be_bytes(size);
-    if !wanted.size.allows(size) {
-        let wanted = wanted.size;
-        return Err(broke(format!(
-            "it offers {size} bytes as blob {id}: want {wanted:?}"
-        )));
-    }
-    let mut body = reader.take(size);
-    let accepted = sink.accept(id, size, &mut body);
-    // What the sink did not need is read all the same: the next blob comes after it.
-    let rest = match &accepted {
-        Ok(()) => io::copy(&mut body, &mut io::sink()).map(drop),
-        Err(_) => Ok(()),
-    };
-    let short = body.limit() > 0;
-    let failed = reader.get_ref().has_failed();
-    match (accepted, rest) {
-        (Ok(()), Ok(())) if !short => Ok(Some(size)),
-        (Ok(()), Ok(())) => Err(lost(&io::ErrorKind::UnexpectedEof.into())),
-        (Ok(()), Err(error)) => Err(lost(&error)),
-        (Err(error), _) if failed || error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(lost(&error))
+    /// Who said that it has something and does not give it is believed a few times.
+    fn lacks(&mut self, node: NodeId, unit: Unit) {
+        let is_done = self.swarm.is_done(unit);
+        self.event(Event::Lacks { node, unit });
+        let Some(peer) = self.peers.get_mut(&node).filter(|_| !is_done) else {
+            return;
+        };
+        peer.strikes += 1;
+        if peer.strikes >= STRIKES_MAX {
+            let words = "it does not give what it said it has".to_owned();
+            peer.tries = BUSY_TRIES_MAX;
+            self.ended(node, Failure::Lost(words));
         }
-        (Err(error), _) if error.kind() == io::ErrorKind::InvalidData => {
-            if short && stream_ended(reader) {
-                return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
-            }
-            Err(broke(format!("it sent other bytes as blob {id}: {error}")))
-        }
-        (Err(source), _) => Err(Stop::Fatal(FetchError::Sink { id, source })),
     }
-}
 
-/// Whether the stream is at its end. A sink that found too few bytes cannot tell a provider that
-/// lies from one that was cut off.
-fn stream_ended(reader: &mut BufReader<Pipe<Stream>>) -> bool {
-    let mut next = [0];
-    matches!(reader.read(&mut next), Ok(0) | Err(_))
+    /// Whether all is here, or nobody can give what is missing.
+    fn is_over(&mut self) -> bool {
+        if self.left.is_empty() {
+            return true;
+        }
+        let settled = |peer: &Peer| peer.is_over || (peer.is_up && peer.unheard == 0);
+        if self.busy > 0 || !self.peers.values().all(settled) || !self.swarm.is_stuck() {
+            return false;
+        }
+        if !self.waiting.is_empty() && self.peers.values().any(|peer| peer.is_up) {
+            self.open_more();
+            return false;
+        }
+        let patience = self.handle.terms().idle;
+        let left = |large: &Large| self.left.contains(&large.id()) && large.is_hoped_for();
+        !self.large.iter().any(left) || self.moved_at.elapsed() > patience
+    }
+
+    fn finish(mut self) -> Fetched {
+        let moved = self
+            .peers
+            .values()
+            .map(|peer| peer.moved.load(Ordering::Relaxed));
+        let moved = usize::try_from(moved.sum::<u64>()).unwrap_or(usize::MAX);
+        self.handle.tally().bulk_wire_bytes.add(moved);
+        let wanted = self.order.wanted.iter().map(|wanted| wanted.id);
+        self.fetched.missing = wanted.filter(|id| self.left.contains(id)).collect();
+        std::mem::take(&mut self.fetched)
+    }
 }

@@ -1,29 +1,36 @@
-//! The provider's side of bulk. Request: how many ids, then the ids. Answer: one byte that says
-//! whether the request is served at all, then for each id either "not here" or its size and bytes.
+//! The provider's side of a bulk stream: questions are read ahead and answered one after the other,
+//! and in between the asker is told what more there is of what it watches.
 
 use std::{
-    collections::HashMap,
-    io::{self, BufWriter, Read, Write},
-    sync::{Arc, atomic::AtomicU64},
+    collections::{BTreeSet, HashMap},
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
-use caravan_protocol::{ids::BlobId, limits::BLOB_BYTES_MAX};
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use caravan_protocol::{
+    ids::{BlobId, NodeId},
+    limits::BLOB_BYTES_MAX,
+};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, io::WriteHalf};
 use libp2p::{PeerId, Stream};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{
     BlobSource,
-    pipe::{Pipe, Terms, bounded},
+    answer::{Whole, piece_of},
+    flow::{Flow, Terms, bounded},
+    groups::Shape,
+    shelf::{Growing, Shelf},
+    words::{self, Ask, BUSY, SERVED, Standing, Tell},
 };
 use crate::{
     counters::Tally,
-    limits::{BLOBS_PER_REQUEST_MAX, BULK_CHUNK, BULK_MAX, BULK_PER_PEER_MAX},
+    limits::{BULK_ASKED_MAX, BULK_MAX, BULK_PER_PEER_MAX, HAVE_MAX, HAVE_PAUSE, WATCHED_MAX},
 };
-
-pub(super) const SERVED: u8 = 1;
-pub(super) const BUSY: u8 = 2;
-pub(super) const ABSENT: u8 = 0;
-pub(super) const PRESENT: u8 = 1;
 
 /// How many streams are being served, and for whom. Only the actor has one.
 #[derive(Debug, Default)]
@@ -57,7 +64,7 @@ impl Slots {
     }
 }
 
-/// Turns a request away.
+/// Turns a stream away.
 pub(crate) async fn turn_away(mut stream: Stream, terms: Terms) {
     let _ = bounded(&terms, async {
         stream.write_all(&[BUSY]).await?;
@@ -66,80 +73,290 @@ pub(crate) async fn turn_away(mut stream: Stream, terms: Terms) {
     .await;
 }
 
-/// Serves one request.
+/// What a stream is served with.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    pub(crate) source: Arc<dyn BlobSource>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) terms: Terms,
+    /// Serves in its place.
+    #[cfg(any(test, feature = "rogue"))]
+    pub(crate) liar: Option<crate::rogue::bulk::Liar>,
+}
+
+/// Questions that are not wanted any more.
+type Cancelled = Arc<Mutex<BTreeSet<u32>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Serves one stream until the asker closes it or is silent for long.
 pub(crate) async fn serve(
-    mut stream: Stream,
-    terms: Terms,
+    stream: Stream,
+    asker: NodeId,
     moved: Arc<AtomicU64>,
-    source: Arc<dyn BlobSource>,
-    tally: Arc<Tally>,
+    shop: Shop,
 ) -> io::Result<()> {
-    let ids = bounded(&terms, read_request(&mut stream)).await?;
-    let pipe = Pipe::new(stream, terms, moved);
-    tokio::task::spawn_blocking(move || send_all(pipe, &ids, source.as_ref(), &tally))
+    let (reader, writer) = stream.split();
+    let (asks, asked) = mpsc::channel(BULK_ASKED_MAX);
+    let cancelled = Cancelled::default();
+    let reading = listen(reader, shop.terms.clone(), asks, Arc::clone(&cancelled));
+    let mut server = Server {
+        out: Flow::new(writer, shop.terms.clone(), moved),
+        shop,
+        asker,
+        watched: Vec::new(),
+        cancelled,
+    };
+    futures::future::try_join(reading, server.run(asked))
         .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map(|_| ())
 }
 
-/// Reads which blobs are asked for.
-pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<BlobId>> {
-    let mut count = [0; 4];
-    stream.read_exact(&mut count).await?;
-    let count = usize::try_from(u32::from_be_bytes(count)).unwrap_or(usize::MAX);
-    if count == 0 || count > BLOBS_PER_REQUEST_MAX {
-        let words = format!("serve {count} blobs: at most {BLOBS_PER_REQUEST_MAX} at once");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, words));
-    }
-    let mut bytes = vec![0; count * 32];
-    stream.read_exact(&mut bytes).await?;
-    let (ids, _) = bytes.as_chunks::<32>();
-    Ok(ids.iter().copied().map(BlobId::from_bytes).collect())
-}
-
-fn send_all(
-    pipe: Pipe<Stream>,
-    ids: &[BlobId],
-    source: &dyn BlobSource,
-    tally: &Tally,
+/// Reads what is asked.
+async fn listen(
+    mut reader: impl AsyncRead + Unpin,
+    terms: Terms,
+    asks: mpsc::Sender<Ask>,
+    cancelled: Cancelled,
 ) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(BULK_CHUNK, pipe);
-    out.write_all(&[SERVED])?;
-    for id in ids {
-        // A blob that cannot be read is as good as not here; others may have it.
-        let opened = source.open(*id).unwrap_or_else(|error| {
-            tracing::warn!(blob = %id, %error, "a blob could not be opened");
-            None
-        });
-        let Some((size, mut reader)) = opened.filter(|(size, _)| *size <= BLOB_BYTES_MAX) else {
-            out.write_all(&[ABSENT])?;
-            continue;
+    // A watcher may have nothing to ask for a while, but not for ever: others want the slot.
+    let patience = Terms {
+        idle: terms.idle * 4,
+        cancel: terms.cancel,
+    };
+    loop {
+        let ask = match bounded(&patience, words::read::<Ask>(&mut reader)).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            read => read?,
         };
-        out.write_all(&[PRESENT])?;
-        out.write_all(&size.to_be_bytes())?;
-        copy_exactly(&mut reader, size, &mut out)?;
-        tally.blobs_out.add(1);
-        tally
-            .bulk_out_bytes
-            .add(usize::try_from(size).unwrap_or(usize::MAX));
+        if !ask.is_good() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it asks for nothing, or for too much at once",
+            ));
+        }
+        if let Ask::Cancel { number } = ask {
+            let mut all = lock(&cancelled);
+            if all.len() < BULK_ASKED_MAX {
+                all.insert(number);
+            }
+            continue;
+        }
+        if asks.send(ask).await.is_err() {
+            return Ok(());
+        }
     }
-    out.flush()?;
-    out.get_mut().close()
 }
 
-fn copy_exactly(from: &mut dyn Read, size: u64, to: &mut impl Write) -> io::Result<()> {
-    let mut left = size;
-    let mut chunk = vec![0; BULK_CHUNK.min(usize::try_from(size).unwrap_or(BULK_CHUNK))];
-    while left > 0 {
-        let most = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = from.read(&mut chunk[..most])?;
-        if read == 0 {
-            // The promise of a size cannot be taken back: the stream ends here.
-            return Err(io::ErrorKind::UnexpectedEof.into());
+struct Watched {
+    number: u32,
+    blob: BlobId,
+    /// How much of what grows the asker knows; none while nothing of it is here.
+    told: Option<usize>,
+}
+
+struct Server {
+    out: Flow<WriteHalf<Stream>>,
+    shop: Shop,
+    asker: NodeId,
+    watched: Vec<Watched>,
+    cancelled: Cancelled,
+}
+
+impl Server {
+    async fn run(&mut self, mut asked: mpsc::Receiver<Ask>) -> io::Result<()> {
+        self.out.write_all(&[SERVED]).await?;
+        self.out.flush().await?;
+        let mut beat = tokio::time::interval(HAVE_PAUSE);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Instant::now();
+        loop {
+            if asked.is_empty() {
+                lock(&self.cancelled).clear();
+                self.out.flush().await?;
+            }
+            let ask = {
+                let next = pin!(asked.recv());
+                tokio::select! {
+                    ask = next => ask.map(Some),
+                    _ = beat.tick(), if !self.watched.is_empty() => Some(None),
+                }
+            };
+            match ask {
+                None => return self.out.close().await,
+                Some(None) => {}
+                Some(Some(ask)) => self.answer(ask).await?,
+            }
+            self.out.rest();
+            if told.elapsed() >= HAVE_PAUSE {
+                told = Instant::now();
+                self.tell_more().await?;
+            }
         }
-        to.write_all(&chunk[..read])?;
-        left -= u64::try_from(read).unwrap_or(u64::MAX);
     }
-    Ok(())
+
+    async fn say(&mut self, tell: &Tell) -> io::Result<()> {
+        self.out.write_all(&words::frame(tell)?).await
+    }
+
+    async fn answer(&mut self, ask: Ask) -> io::Result<()> {
+        match ask {
+            Ask::Watch { number, blob } => self.watch(number, blob).await,
+            Ask::Outline { number, blob } => self.outline(number, blob).await,
+            Ask::Piece {
+                number,
+                blob,
+                piece,
+                groups,
+            } => {
+                if lock(&self.cancelled).remove(&number) {
+                    return self.say(&Tell::No { number }).await;
+                }
+                let shop = self.shop.clone();
+                let work = move || piece_of(&shop, blob, piece, groups);
+                match self.read(blob, work).await? {
+                    None => self.say(&Tell::No { number }).await,
+                    Some(bytes) => {
+                        self.say(&Tell::Piece { number }).await?;
+                        self.shop.tally.bulk_out_bytes.add(bytes.len());
+                        self.out.write_all(&bytes).await
+                    }
+                }
+            }
+            Ask::Blobs { number, blobs } => {
+                if lock(&self.cancelled).remove(&number) {
+                    return self.say(&Tell::No { number }).await;
+                }
+                self.blobs(number, blobs).await
+            }
+            Ask::Cancel { .. } => Ok(()),
+        }
+    }
+
+    /// Reads where blocking is allowed. What cannot be read is as good as not here.
+    async fn read<T: Send + 'static>(
+        &self,
+        blob: BlobId,
+        work: impl FnOnce() -> io::Result<Option<T>> + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        let read = tokio::task::spawn_blocking(work).await;
+        Ok(read.map_err(io::Error::other)?.unwrap_or_else(|error| {
+            tracing::warn!(%blob, %error, "a blob could not be read");
+            None
+        }))
+    }
+
+    async fn watch(&mut self, number: u32, blob: BlobId) -> io::Result<()> {
+        let (standing, told) = self.standing(blob).await?;
+        if self.watched.len() < WATCHED_MAX && !matches!(standing, Standing::Whole { .. }) {
+            self.watched.push(Watched { number, blob, told });
+        }
+        self.say(&Tell::Standing { number, standing }).await
+    }
+
+    async fn standing(&mut self, blob: BlobId) -> io::Result<(Standing, Option<usize>)> {
+        if let Some(growing) = self.shop.shelf.growing(blob) {
+            growing.wanted_by(self.asker);
+            let (standing, told) = growing.standing();
+            return Ok((standing, Some(told)));
+        }
+        let source = Arc::clone(&self.shop.source);
+        let open = move || Ok(source.open(blob)?.map(|(size, _)| size));
+        let size = self.read(blob, open).await?;
+        let size = size.filter(|size| *size <= BLOB_BYTES_MAX);
+        let standing = size.map_or(Standing::Absent, |size| Standing::Whole { size });
+        Ok((standing, None))
+    }
+
+    /// Tells what there is now of what is watched.
+    async fn tell_more(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.watched.len() {
+            let (number, blob) = (self.watched[at].number, self.watched[at].blob);
+            let growing = self.shop.shelf.growing(blob);
+            let mut is_whole = false;
+            match (growing, self.watched[at].told) {
+                (Some(growing), Some(told)) => {
+                    let pieces = growing.since(told, HAVE_MAX);
+                    self.watched[at].told = Some(told + pieces.len());
+                    is_whole = told + pieces.len() == growing.shape.pieces() as usize;
+                    if !pieces.is_empty() {
+                        self.say(&Tell::Have { number, pieces }).await?;
+                    }
+                }
+                (Some(_), None) => {
+                    let (standing, told) = self.standing(blob).await?;
+                    self.watched[at].told = told;
+                    is_whole = matches!(standing, Standing::Whole { .. });
+                    self.say(&Tell::Standing { number, standing }).await?;
+                }
+                (None, Some(_)) => {
+                    // It was given up, or the store has it by now.
+                    let (standing, told) = self.standing(blob).await?;
+                    self.watched[at].told = told;
+                    self.say(&Tell::Standing { number, standing }).await?;
+                }
+                (None, None) => {}
+            }
+            if is_whole {
+                self.watched.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        self.out.flush().await
+    }
+
+    async fn outline(&mut self, number: u32, blob: BlobId) -> io::Result<()> {
+        let shop = self.shop.clone();
+        let work = move || {
+            if let Some(growing) = shop.shelf.growing(blob) {
+                return Ok(Some(Arc::clone(&growing.outline)));
+            }
+            let opened = shop.source.open(blob)?;
+            let Some((size, reader)) = opened.filter(|(size, _)| *size <= BLOB_BYTES_MAX) else {
+                return Ok(None);
+            };
+            let outline = shop.shelf.outline(blob, Shape::of(size), reader.as_ref());
+            outline.map(Some)
+        };
+        match self.read(blob, work).await? {
+            None => self.say(&Tell::No { number }).await,
+            Some(outline) => {
+                self.say(&Tell::Outline { number }).await?;
+                self.out.write_all(outline.as_flattened()).await
+            }
+        }
+    }
+
+    /// Whole blobs, one after the other.
+    async fn blobs(&mut self, number: u32, blobs: Vec<BlobId>) -> io::Result<()> {
+        self.say(&Tell::Blobs { number }).await?;
+        let mut whole = Whole::new(self.shop.clone(), blobs);
+        loop {
+            let work = move || {
+                let bytes = whole.more()?;
+                Ok::<_, io::Error>((whole, bytes))
+            };
+            let (rest, bytes) = tokio::task::spawn_blocking(work)
+                .await
+                .map_err(io::Error::other)??;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.out.write_all(&bytes).await?;
+            whole = rest;
+        }
+    }
+}
+
+/// A blob that grows and has this piece, if there is one.
+pub(crate) fn growing_with(shop: &Shop, blob: BlobId, piece: u32) -> Option<Arc<Growing>> {
+    let growing = shop.shelf.growing(blob)?;
+    growing.has(piece).then_some(growing)
 }
 
 #[cfg(test)]

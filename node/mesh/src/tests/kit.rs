@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Cursor, Read},
+    io::{self, Read},
+    ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -16,7 +17,9 @@ use caravan_protocol::{
 };
 use tokio::sync::mpsc;
 
-use crate::{BlobSink, BlobSource, Config, Event, Handle, Mesh, Timing, actor::stamp};
+use crate::{
+    BlobSink, BlobSource, Config, Event, Handle, Mesh, Place, ReadAt, Timing, actor::stamp,
+};
 
 /// Upper bound of every wait; a loaded machine is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -250,31 +253,78 @@ impl Node {
     }
 }
 
+type Blobs = Arc<Mutex<BTreeMap<BlobId, Vec<u8>>>>;
+/// Blobs of which parts have come: the bytes, and where they were written.
+type Begun = Arc<Mutex<BTreeMap<BlobId, (Vec<u8>, Vec<Range<u64>>)>>>;
+
 /// Blobs in memory; as a sink it checks ids as the store does.
 #[derive(Default)]
-pub(super) struct MemBlobs(pub(super) Mutex<BTreeMap<BlobId, Vec<u8>>>);
+pub(super) struct MemBlobs(pub(super) Blobs, pub(super) Begun);
+
+/// A large blob that grows in memory.
+struct MemPlace {
+    id: BlobId,
+    blobs: Blobs,
+    begun: Begun,
+}
+
+impl ReadAt for MemPlace {
+    fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        if let Some((begun, _)) = self.begun.lock().expect("not poisoned").get(&self.id) {
+            return begun.read_exact_at(bytes, at);
+        }
+        let blobs = self.blobs.lock().expect("not poisoned");
+        blobs[&self.id].read_exact_at(bytes, at)
+    }
+}
+
+impl Place for MemPlace {
+    fn held(&self) -> io::Result<Vec<Range<u64>>> {
+        let begun = self.begun.lock().expect("not poisoned");
+        Ok(begun[&self.id].1.clone())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut begun = self.begun.lock().expect("not poisoned");
+        let (all, written) = begun.get_mut(&self.id).expect("it was begun");
+        let range = at as usize..at as usize + bytes.len();
+        all[range].copy_from_slice(bytes);
+        written.push(at..at + bytes.len() as u64);
+        Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        let (bytes, _) = self.begun.lock().expect("not poisoned")[&self.id].clone();
+        if BlobId::of(&bytes) != self.id {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.blobs
+            .lock()
+            .expect("not poisoned")
+            .insert(self.id, bytes);
+        self.begun.lock().expect("not poisoned").remove(&self.id);
+        Ok(())
+    }
+}
 
 impl MemBlobs {
     pub(super) fn of(blobs: impl IntoIterator<Item = Vec<u8>>) -> Arc<Self> {
         let blobs = blobs.into_iter().map(|bytes| (BlobId::of(&bytes), bytes));
-        Arc::new(Self(Mutex::new(blobs.collect())))
+        let blobs = Arc::new(Mutex::new(blobs.collect()));
+        Arc::new(Self(blobs, Begun::default()))
     }
 
     pub(super) fn ids(&self) -> Vec<BlobId> {
-        self.0
-            .lock()
-            .expect("not poisoned")
-            .keys()
-            .copied()
-            .collect()
+        let blobs = self.0.lock().expect("not poisoned");
+        blobs.keys().copied().collect()
     }
 }
 
 impl BlobSource for MemBlobs {
-    fn open(&self, id: BlobId) -> io::Result<Option<(u64, Box<dyn Read + Send>)>> {
+    fn open(&self, id: BlobId) -> io::Result<Option<(u64, Box<dyn ReadAt>)>> {
         let blobs = self.0.lock().expect("not poisoned");
         Ok(blobs.get(&id).map(|bytes| {
-            let reader: Box<dyn Read + Send> = Box::new(Cursor::new(bytes.clone()));
+            let reader: Box<dyn ReadAt> = Box::new(bytes.clone());
             (bytes.len() as u64, reader)
         }))
     }
@@ -292,5 +342,16 @@ impl BlobSink for MemBlobs {
         }
         self.0.lock().expect("not poisoned").insert(id, bytes);
         Ok(())
+    }
+
+    fn begin(&self, id: BlobId, size: u64) -> io::Result<Arc<dyn Place>> {
+        let mut begun = self.1.lock().expect("not poisoned");
+        let empty = || (vec![0; size as usize], Vec::new());
+        begun.entry(id).or_insert_with(empty);
+        Ok(Arc::new(MemPlace {
+            id,
+            blobs: Arc::clone(&self.0),
+            begun: Arc::clone(&self.1),
+        }))
     }
 }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Event,
     actor::stamp,
+    bulk::words,
     wire::{self, Answer, Control},
 };
 
@@ -32,11 +33,12 @@ async fn fetch(rogue: &mut Rogue, id: BlobId) -> Vec<u8> {
         let Ok(mut stream) = control.open_stream(victim, protocol).await else {
             return Vec::new();
         };
-        let mut request = 1u32.to_be_bytes().to_vec();
-        request.extend_from_slice(id.as_bytes());
+        let number = 1;
+        let blobs = vec![id];
+        let request = words::frame(&words::Ask::Blobs { number, blobs }).expect("it is small");
         let mut answer = Vec::new();
         let _ = stream.write_all(&request).await;
-        let _ = stream.flush().await;
+        let _ = stream.close().await;
         let _ = stream.read_to_end(&mut answer).await;
         answer
     };

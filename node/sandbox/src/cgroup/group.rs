@@ -193,16 +193,7 @@ impl Group {
     /// Processor time of all processes, if the host counts it.
     pub(crate) fn cpu_ms(&self) -> Option<u64> {
         let (dir, version) = self.dir_of(Controller::CpuAcct)?;
-        if version == Version::V2 {
-            let us = value_of(&read_small(&dir.join("cpu.stat")).ok()?, "usage_usec")?;
-            return Some(us / 1_000);
-        }
-        let ns: u64 = read_small(&dir.join("cpuacct.usage"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
-        Some(ns / 1_000_000)
+        cpu_ms_in(&dir, version)
     }
 
     fn keyed(&self, controller: Controller, v1: &str, v2: &str, key: &str) -> u64 {
@@ -290,6 +281,20 @@ fn bound_cpu(
     }
     set("cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
     set("cpu.cfs_quota_us", quota.to_string())
+}
+
+/// Processor time of all processes that are or were in a group, if the host counts it.
+pub(super) fn cpu_ms_in(dir: &Path, version: Version) -> Option<u64> {
+    if version == Version::V2 {
+        let us = value_of(&read_small(&dir.join("cpu.stat")).ok()?, "usage_usec")?;
+        return Some(us / 1_000);
+    }
+    let ns: u64 = read_small(&dir.join("cpuacct.usage"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(ns / 1_000_000)
 }
 
 fn value_of(text: &str, key: &str) -> Option<u64> {

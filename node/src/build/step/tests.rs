@@ -1,4 +1,4 @@
-use caravan_sandbox::{End, FakeSandbox, Sandbox, Script};
+use caravan_sandbox::{End, FakeSandbox, JobName, Sandbox, Script};
 use caravan_store::Store;
 use tempfile::TempDir;
 

@@ -108,7 +108,13 @@ fn told(said: &[Said]) -> Vec<(u64, bool)> {
 #[test]
 fn a_chain_of_answered_wishes_is_one_talk() {
     let mut chain = Chain::of(20);
-    let said = converse(&mut chain, begin(), |_| true, |_| Some(outcome()));
+    let said = converse(
+        &mut chain,
+        begin(),
+        |_| true,
+        |_| Some(outcome()),
+        |_| panic!("all was answered"),
+    );
     let all: Vec<(u64, bool)> = (0..20).map(|number| (number, true)).collect();
     assert_eq!(told(&said), all);
     assert_eq!(chain.heard, (0..20).map(WantId).collect::<Vec<_>>());
@@ -123,7 +129,7 @@ fn the_talk_ends_with_a_wish_that_nothing_answers() {
         left -= 1;
         (left >= 0).then(outcome)
     };
-    let said = converse(&mut chain, begin(), |_| true, answer);
+    let said = converse(&mut chain, begin(), |_| true, answer, |_| false);
     assert_eq!(told(&said), [(0, true), (1, true), (2, true), (3, false)]);
     assert_eq!(chain.heard.len(), 3);
 }
@@ -131,7 +137,7 @@ fn the_talk_ends_with_a_wish_that_nothing_answers() {
 #[test]
 fn a_policy_that_never_stops_wanting_is_interrupted() {
     let mut chain = Chain::of(u64::MAX);
-    let said = converse(&mut chain, begin(), |_| true, |_| Some(outcome()));
+    let said = converse(&mut chain, begin(), |_| true, |_| Some(outcome()), |_| true);
     assert_eq!(said.len(), ANSWERS_MAX + 1);
     assert!(
         said.last().is_some_and(|last| last.answer.is_none()),
@@ -150,6 +156,7 @@ fn what_is_given_up_in_the_same_breath_is_not_looked_for() {
         begin(),
         |_| true,
         |_| panic!("it was looked for"),
+        |_| panic!("it was looked up"),
     );
     assert_eq!(told(&said), [(0, false)]);
 }
@@ -158,5 +165,26 @@ fn what_is_given_up_in_the_same_breath_is_not_looked_for() {
 fn no_wish_is_answered_before_what_it_may_name_is_kept() {
     let mut chain = Chain::of(20);
     let answer = |_: &Command| panic!("it was looked for");
-    assert!(converse(&mut chain, begin(), |_| false, answer).is_empty());
+    let look_up = |_: &[&Command]| panic!("it was looked up");
+    assert!(converse(&mut chain, begin(), |_| false, answer, look_up).is_empty());
+}
+
+#[test]
+fn what_nothing_here_answers_is_looked_up_and_asked_for_again() {
+    let mut chain = Chain::of(3);
+    let (known, looked) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    // Each step is known only once it was looked up.
+    let answer = |command: &Command| match command {
+        Command::Want { id, .. } => (id.0 < known.get()).then(outcome),
+        _ => None,
+    };
+    let look_up = |open: &[&Command]| {
+        assert_eq!(open.len(), 1, "one question for all wishes of a round");
+        looked.set(looked.get() + 1);
+        known.set(looked.get().min(2));
+        looked.get() <= 2
+    };
+    let said = converse(&mut chain, begin(), |_| true, answer, look_up);
+    assert_eq!(told(&said), [(0, true), (1, true), (2, false)]);
+    assert_eq!(looked.get(), 3);
 }

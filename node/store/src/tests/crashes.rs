@@ -24,10 +24,17 @@ fn work(store: &Store, seed: u8) {
     };
     let id = ingest_good(store, fill);
     say(format!("layer {id}"));
+    let soon = crate::Edit::Put {
+        kind: "kind".to_owned(),
+        key: format!("soon{seed}"),
+        bytes: vec![seed],
+    };
+    store.edit_records_soon(&[soon]).expect("put");
     store
         .put_record("kind", &format!("key{seed}"), &[seed])
         .expect("put");
     say(format!("record key{seed}"));
+    say(format!("record soon{seed}"));
     let blobs = [vec![seed; 11], vec![seed; 12]];
     let entries = blobs.iter().enumerate().map(|(n, bytes)| {
         Entry::file(

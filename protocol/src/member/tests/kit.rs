@@ -15,7 +15,7 @@ use super::super::{
 };
 use crate::{
     facts::Facts,
-    identity::{NodeCert, Refused, Tier},
+    identity::{Ends, NodeCert, Record, Refused, Tier},
     ids::{MeshId, NodeId},
     time::{Stamp, Time},
 };
@@ -136,6 +136,16 @@ impl Crypto for Book {
             signer: record.subject,
         };
         let opened = self.read(record).ok_or_else(forged)?;
+        let ends = match &*opened {
+            Opened::Cert(_) | Opened::Obituary(_) => Ends::Never,
+            Opened::Presence(presence) => presence.ends(),
+            Opened::Revocation(revocation) => revocation.ends(),
+            Opened::Alert(alert) => alert.ends(),
+        };
+        if matches!(ends, Ends::At(end) if now >= end) {
+            let (node, reason) = (record.subject, "it was said too long ago");
+            return Err(Refused::Expired { node, reason });
+        }
         let (kind, subject, version) = match &*opened {
             Opened::Cert(cert) => {
                 if now >= cert.expires || now < cert.not_before {
@@ -192,6 +202,10 @@ pub(super) struct World {
     pub(super) loss: u64,
     /// Which side of a split each node is on; nodes of different sides cannot hear each other.
     pub(super) side: BTreeMap<usize, u8>,
+    /// Nodes of which all that they send is lost.
+    pub(super) muted: BTreeSet<usize>,
+    /// How far single nodes' wall clocks are off.
+    pub(super) off_ms: BTreeMap<usize, i64>,
     pub(super) tuning: Tuning,
     pub(super) sent: u64,
     /// A node whose alerts never leave it.
@@ -211,6 +225,8 @@ impl World {
             ahead_ms: 0,
             loss: 0,
             side: BTreeMap::new(),
+            muted: BTreeSet::new(),
+            off_ms: BTreeMap::new(),
             tuning: Tuning::default(),
             sent: 0,
             mute_alerts_of: None,
@@ -246,6 +262,13 @@ impl World {
             time: Time::from_ms(self.now_ms),
             stamp: Stamp::from_ms(DAWN_MS + self.now_ms + self.ahead_ms),
         }
+    }
+
+    fn now_at(&self, at: usize) -> Now {
+        let Now { time, stamp } = self.now();
+        let off_ms = self.off_ms.get(&at).copied().unwrap_or_default();
+        let stamp = Stamp::from_ms(stamp.as_ms().saturating_add_signed(off_ms));
+        Now { time, stamp }
     }
 
     pub(super) fn setup(&mut self, id: NodeId, made: Incarnation) -> Setup {
@@ -305,7 +328,7 @@ impl World {
 
     /// Gives a node an event now and carries out what it asks for.
     pub(super) fn tell(&mut self, at: usize, event: Event) {
-        let now = self.now();
+        let now = self.now_at(at);
         let mut out = Vec::new();
         let node = &mut self.nodes[at];
         node.engine
@@ -354,7 +377,7 @@ impl World {
             return;
         }
         let apart = self.side.get(&at) != self.side.get(&there);
-        if apart || self.draw() % 1000 < self.loss {
+        if apart || self.muted.contains(&at) || self.draw() % 1000 < self.loss {
             return;
         }
         self.number += 1;

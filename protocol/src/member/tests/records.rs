@@ -255,3 +255,61 @@ fn alerts_of_keys_that_are_no_members_are_refused_before_their_signatures_are_ch
     let opened = opened.expect("one of its observers is known");
     assert!(matches!(&*opened, Opened::Obituary(alerts) if alerts.len() == 1));
 }
+
+#[test]
+fn what_was_said_too_long_ago_is_refused_and_what_must_last_lasts() {
+    let (node, founder) = (key(2).node(), key(1));
+    let revocation = Revocation {
+        mesh: genesis().mesh().expect("small"),
+        node,
+        at: now(),
+    };
+    let signed = Signed::sign(&founder, &revocation).expect("small");
+    let revocation = Notary::seal_revocation(&signed, &revocation).expect("small");
+    let word = notary(2).presence(&presence(node, 4)).expect("bounded");
+    let alert = notary(3).alert(&alert(3, node)).expect("small");
+    let obituary = notary(3).obituary(std::slice::from_ref(&alert));
+    let obituary = obituary.expect("one alert fits");
+    let week_ms = crate::limits::CERT_LIFE_MS;
+    for record in [&word, &alert, &obituary, &revocation] {
+        // Any certificate that was valid then has ended by then.
+        let lasts = Stamp::from_ms(now().as_ms() + week_ms + 1);
+        assert!(judge(&[3]).open(record, lasts).is_ok(), "{record:?}");
+        let late = Stamp::from_ms(now().as_ms() + 2 * week_ms);
+        let refused = judge(&[3]).open(record, late);
+        assert!(
+            matches!(refused, Err(Refused::Expired { .. })),
+            "{record:?} is replayed: {refused:?}"
+        );
+    }
+    // What is kept here holds for good.
+    let mut keeper = notary(5);
+    keeper.roster_mut().revoked_by(&signed).expect("signed");
+    assert!(keeper.roster().is_revoked(node));
+}
+
+#[test]
+fn a_word_from_far_in_the_future_is_refused_and_an_order_of_the_council_is_not() {
+    let ahead = Stamp::from_ms(now().as_ms() + crate::limits::CERT_LIFE_MS);
+    let node = key(2).node();
+    let word = |issued| {
+        let said = Presence {
+            issued,
+            ..presence(node, 4)
+        };
+        notary(2).presence(&said).expect("bounded")
+    };
+    assert!(notary(3).open(&word(ahead), now()).is_ok());
+    for far in [ahead.as_ms() + 1, u64::MAX] {
+        let refused = notary(3).open(&word(Stamp::from_ms(far)), now());
+        assert!(matches!(refused, Err(Refused::Expired { .. })), "{far}");
+    }
+    let revocation = Revocation {
+        mesh: genesis().mesh().expect("small"),
+        node,
+        at: Stamp::from_ms(u64::MAX),
+    };
+    let signed = Signed::sign(&key(1), &revocation).expect("small");
+    let sealed = Notary::seal_revocation(&signed, &revocation).expect("small");
+    assert!(notary(3).open(&sealed, now()).is_ok());
+}

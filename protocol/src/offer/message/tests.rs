@@ -1,5 +1,9 @@
 use super::*;
-use crate::{action::Limits, ids::ActionKey};
+use crate::{
+    action::Limits,
+    ids::{ActionKey, TreeId},
+    offer::Phase,
+};
 
 fn job(byte: u8) -> JobId {
     JobId::from(ActionKey::from_bytes([byte; 32]))
@@ -8,8 +12,8 @@ fn job(byte: u8) -> JobId {
 /// One of each message, as released nodes speak it.
 fn released() -> Vec<Vec<u8>> {
     let kept = [
-        include_str!("../../../tests/golden/control-1-message.hex"),
-        include_str!("../../../tests/golden/offers-1-digest.hex"),
+        include_str!("../../../tests/golden/control-2-message.hex"),
+        include_str!("../../../tests/golden/offers-2-digest.hex"),
     ];
     let lines = kept.iter().flat_map(|file| file.lines().skip(1));
     lines
@@ -32,6 +36,10 @@ fn the_largest_messages_fit() {
             cost_ms: u64::MAX,
             waited_ms: u64::MAX,
             needs: Limits::ALL,
+            top: Some(Layer {
+                tree: TreeId::from_bytes([255; 32]),
+                bytes: u64::MAX,
+            }),
         }
     };
     let count = u16::try_from(limits::DIGEST_JOBS_MAX).expect("small");
@@ -46,7 +54,10 @@ fn the_largest_messages_fit() {
     let progress = Progress {
         job: job(7),
         number: 1,
-        log_bytes: u64::MAX,
+        phase: Phase::Running {
+            log_bytes: u64::MAX,
+            cpu_ms: u64::MAX,
+        },
     };
     let attempts = vec![progress; limits::SLOTS_MAX as usize];
     assert!(Message::Beat { attempts }.encode().is_ok());
@@ -55,7 +66,10 @@ fn the_largest_messages_fit() {
         job: job(7),
         number: 1,
         lease_ms: 1,
+        needs: Limits::default(),
         action: vec![0; limits::ACTION_BYTES_MAX],
+        holders: Vec::new(),
+        role: None,
     };
     assert!(award.encode().is_ok());
 }

@@ -18,60 +18,65 @@ fn a_mesh_of_one_gossips_nothing() {
     assert_eq!(bench.after(10_000), []);
 }
 
+/// Job 2 waits, and node 2 has no room for it.
+fn waits() -> Bench {
+    let mut bench = full(2);
+    assert_eq!(bench.want(2), []);
+    assert_eq!(bench.hear(2, pass(2, Reluctance::Busy)), []);
+    bench
+}
+
 #[test]
 fn waiting_jobs_are_gathered_into_one_digest() {
-    let mut bench = full(2);
-    assert_eq!(bench.want(2), [bench.wake(50)]);
+    let mut bench = waits();
     assert_eq!(bench.want(3), []);
-    let heads = vec![head(2, 50), head(3, 50)];
-    assert_eq!(bench.after(50), [bench.gossip(heads), bench.wake(1000)]);
+    assert_eq!(bench.after(limits::GATHER_MS - 1), []);
+    let heads = vec![head(2, limits::GATHER_MS), head(3, limits::GATHER_MS)];
+    assert_eq!(bench.after(1), [bench.gossip(heads)]);
 }
 
 #[test]
 fn digests_slow_down_while_jobs_wait_and_stop_when_none_does() {
-    let mut bench = full(2);
-    bench.want(2);
-    bench.after(50);
-    let mut waited_ms = 50;
-    for (wait_ms, next_ms) in [(1000, 2000), (2000, 4000), (4000, 8000), (8000, 8000)] {
+    let mut bench = waits();
+    bench.after(limits::GATHER_MS);
+    let mut waited_ms = limits::GATHER_MS;
+    for wait_ms in [1000, 2000, 4000, 8000, 8000] {
+        assert_eq!(bench.after(0), []);
         waited_ms += wait_ms;
         let out = bench.after(wait_ms);
         let digest = bench.gossip(vec![head(2, waited_ms)]);
-        assert_eq!(out, [digest, bench.wake(next_ms)]);
+        assert_eq!(out, [digest]);
     }
     bench.on(Event::Unwant(job(2)));
     assert_eq!(bench.after(8000), []);
 }
 
 #[test]
-fn a_new_job_is_told_sooner_but_never_within_a_second_of_the_last_digest() {
-    let mut bench = full(2);
-    bench.want(2);
+fn a_job_that_nobody_takes_is_told_sooner_but_never_within_a_second_of_the_last_digest() {
+    let mut bench = waits();
     bench.after(50);
     bench.after(1000);
     bench.after(300);
-    assert_eq!(
-        bench.want(3),
-        [bench.wake(700)],
-        "the second was 300 ms ago"
-    );
+    assert_eq!(bench.want(3), []);
+    assert_eq!(bench.after(699), []);
     let heads = vec![head(2, 2050), head(3, 700)];
-    assert_eq!(bench.after(700), [bench.gossip(heads), bench.wake(1000)]);
+    assert_eq!(bench.after(1), [bench.gossip(heads)]);
 }
 
 #[test]
 fn a_pause_in_the_queue_does_not_break_the_rate() {
-    let mut bench = full(2);
-    bench.want(2);
+    let mut bench = waits();
+    bench.want(3);
     bench.after(50);
-    bench.on(Event::Unwant(job(2)));
+    bench.after(500);
+    for name in [2, 3] {
+        bench.on(Event::Unwant(job(name)));
+    }
     bench.after(100);
-    assert_eq!(bench.want(3), []);
-    assert_eq!(bench.after(850), []);
-    assert_eq!(
-        bench.after(50),
-        [bench.gossip(vec![head(3, 900)]), bench.wake(1000)]
-    );
+    assert_eq!(bench.want(5), []);
+    assert_eq!(bench.after(399), []);
+    let out = bench.after(1);
+    assert_eq!(out, [bench.gossip(vec![head(5, 400)])]);
 }
 
 #[test]
@@ -87,8 +92,8 @@ fn a_digest_names_no_more_jobs_than_allowed_and_none_that_must_stay() {
         want.job = JobId::from(ActionKey::from_bytes(key));
         bench.on(Event::Want(want));
     }
-    let out = bench.after(50);
-    let [Command::Gossip { digest, .. }, Command::WakeAt(_)] = out.as_slice() else {
+    let out = bench.after(2000);
+    let [Command::Gossip { digest, .. }] = out.as_slice() else {
         panic!("{out:?}");
     };
     assert_eq!(digest.jobs.len(), limits::DIGEST_JOBS_MAX);
@@ -116,15 +121,14 @@ fn the_best_of_the_bids_wins_and_the_others_hear_a_no() {
     let mut bench = full(4);
     bench.want(2);
     bench.after(50);
-    assert_eq!(bench.hear(2, bid(22, 2, 9000)), [bench.wake(100)]);
+    assert_eq!(bench.hear(2, bid(22, 2, 9000)), []);
     assert_eq!(bench.hear(3, bid(33, 2, 7000)), []);
     assert_eq!(
         bench.after(100),
         [
             send(3, award(33, 2, 1)),
             placed(2, 1, 3),
-            send(2, Message::Decline { nonce: 22 }),
-            bench.wake(1000),
+            send(2, Message::Decline { nonce: 22 })
         ]
     );
 }
@@ -185,13 +189,13 @@ fn an_award_is_sent_again_until_the_first_beat() {
     let mut bench = full(2);
     bench.want(2);
     bench.hear(2, bid(5, 2, 5000));
-    assert_eq!(
-        bench.after(1000),
-        [send(2, award(5, 2, 1)), bench.wake(2000)]
-    );
+    assert_eq!(bench.after(1000), [send(2, award(5, 2, 1))]);
+    let out = bench.hear(2, beat(&[(2, 1, 0)]));
+    assert_eq!(out, [], "its lease is as new as that of this node");
+    assert_eq!(bench.after(2000), []);
+    bench.after(5000);
     let out = bench.hear(2, beat(&[(2, 1, 0)]));
     assert_eq!(out, [send(2, renew(&[(2, 1)]))]);
-    assert_eq!(bench.after(2000), [bench.wake(28_000)]);
 }
 
 #[test]

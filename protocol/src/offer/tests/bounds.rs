@@ -34,6 +34,8 @@ fn large_bid(nonce: u64, name: u8) -> Message {
         job: job(name),
         eta_ms: 1,
         most: large(),
+        wait_ms: 0,
+        offered: false,
     }
 }
 

@@ -142,7 +142,7 @@ fn messages_out_of_bounds_are_rejected_and_change_nothing() {
     let progress = Progress {
         job: job(2),
         number: 1,
-        log_bytes: 0,
+        phase: running(0),
     };
     let many = limits::SLOTS_MAX as usize + 1;
     let bad = [
@@ -152,14 +152,20 @@ fn messages_out_of_bounds_are_rejected_and_change_nothing() {
             job: job(7),
             number: 1,
             lease_ms: 0,
+            needs: Limits::default(),
             action: Vec::new(),
+            holders: Vec::new(),
+            role: None,
         },
         Message::Award {
             nonce: NONCE,
             job: job(7),
             number: 1,
             lease_ms: 1,
+            needs: Limits::default(),
             action: vec![0; limits::ACTION_BYTES_MAX + 1],
+            holders: Vec::new(),
+            role: None,
         },
         Message::Beat {
             attempts: vec![progress; many],
@@ -172,6 +178,7 @@ fn messages_out_of_bounds_are_rejected_and_change_nothing() {
             number: 1,
             verdict: Verdict::Pass,
             outcome: vec![0; limits::OUTCOME_BYTES_MAX + 1],
+            room: false,
         },
     ];
     for message in bad {
@@ -218,6 +225,8 @@ fn one_node_cannot_hoard_every_job() {
             job,
             eta_ms,
             most,
+            wait_ms: 0,
+            offered: false,
         };
         bench.hear(2, bid);
     }
@@ -236,10 +245,123 @@ fn a_lease_that_is_too_long_is_cut() {
         job: job(7),
         number: 1,
         lease_ms: u64::MAX,
+        needs: Limits::default(),
         action: action(7),
+        holders: Vec::new(),
+        role: None,
     };
     bench.hear(2, message);
     let id = attempt(2, 7, 1);
     let out = bench.after(limits::LEASE_MS_MAX);
     assert!(out.contains(&Command::Stop { attempt: id }));
+}
+
+#[test]
+fn who_bids_nothing_and_is_slow_is_not_believed_again() {
+    let mut bench = bench(0);
+    bench.up(2);
+    bench.up(3);
+    let quote = |nonce, name, eta_ms| Message::Bid {
+        nonce,
+        job: job(name),
+        eta_ms,
+        wait_ms: 0,
+        most: Limits::default(),
+        offered: true,
+    };
+    bench.want(7);
+    bench.hear(3, quote(1, 7, 5000));
+    bench.hear(2, quote(1, 7, 0));
+    let there = |peer| {
+        let node = node(peer);
+        Some(Standing::There { number: 1, node })
+    };
+    assert_eq!(bench.standing(7), there(2));
+    bench.after(20_000);
+    bench.hear(2, result(7, 1, Verdict::Pass));
+    bench.want(8);
+    bench.hear(3, quote(2, 8, 5000));
+    bench.hear(2, quote(2, 8, 0));
+    assert_eq!(bench.standing(8), there(3));
+}
+
+#[test]
+fn who_bids_and_sits_loses_the_job_and_its_standing() {
+    let mut bench = bench(0);
+    bench.up(2);
+    bench.up(3);
+    bench.want(7);
+    bench.hear(2, bid(1, 7, 1000));
+    bench.after(limits::BID_MS);
+    let before = bench.engine.crowd.believed_ms(node(2), 1000, 5000);
+    let out = bench.after(limits::LEASE_MS);
+    assert!(out.contains(&lost(7, 1, 2, Loss::Silent)), "{out:?}");
+    let after = bench.engine.crowd.believed_ms(node(2), 1000, 5000);
+    assert!(after >= 4 * before, "{before} {after}");
+}
+
+#[test]
+fn a_flood_of_offers_costs_few_appraisals() {
+    let mut bench = bench(4);
+    bench.up(2);
+    bench.up(3);
+    let offer = |name, cost_ms| {
+        Message::Offer(Box::new(Offer {
+            job: job(name),
+            platform: x86(),
+            priority: Priority::Urgent,
+            cost_ms,
+            needs: Limits::default(),
+            lineage: vec![super::offers::layer(9)],
+            candidates: 0,
+        }))
+    };
+    let mut appraised = 0;
+    for name in 0..200 {
+        let out = bench.hear(2, offer(name, u64::MAX));
+        appraised += usize::from(matches!(out.as_slice(), [Command::Appraise { .. }]));
+    }
+    assert_eq!(appraised, limits::QUOTES_PER_PEER_MAX);
+    assert_eq!(bench.engine.free(), 4, "and no slot");
+    // What it said of costs does not count against others.
+    let out = bench.hear(3, offer(7, 5000));
+    let [Command::Appraise { appraisal, .. }] = out.as_slice() else {
+        panic!("{out:?}");
+    };
+    let (appraisal, missing_bytes, bytes_per_s) = (*appraisal, 0, 0);
+    let out = bench.on(Event::Appraised {
+        appraisal,
+        missing_bytes,
+        bytes_per_s,
+    });
+    let [
+        Command::Send {
+            message: Message::Bid { eta_ms, .. },
+            ..
+        },
+    ] = out.as_slice()
+    else {
+        panic!("{out:?}");
+    };
+    assert!(*eta_ms <= 10_000, "{eta_ms}");
+}
+
+#[test]
+fn answers_to_offers_that_were_not_made_change_nothing() {
+    let mut bench = victim();
+    bench.want(5);
+    let many = bench.offers.len();
+    let pass = |name| Message::Pass {
+        job: job(name),
+        why: Reluctance::Unfit,
+        most: Limits::NOTHING,
+    };
+    assert_eq!(bench.hear(3, pass(2)), []);
+    assert_eq!(bench.hear(3, pass(99)), []);
+    let mut quote = bid(9, 2, 0);
+    if let Message::Bid { offered, .. } = &mut quote {
+        *offered = true;
+    }
+    assert_eq!(bench.hear(3, quote), [], "the job is in other hands");
+    assert_eq!(bench.offers.len(), many);
 }

@@ -48,6 +48,7 @@ fn arm_up(bench: &mut Bench, peer: u8, emulated: bool) -> Vec<Command> {
     let node = node(peer);
     bench.on(Event::PeerUp {
         node,
+        operator: "op".to_owned(),
         platforms,
         emulated,
     })
@@ -217,7 +218,7 @@ fn a_node_that_lends_nothing_bids_for_nothing_and_still_works_for_itself() {
     assert!(bench.want(7).contains(&run(own(7, 1))));
     bench.finish(own(7, 1), Verdict::Pass);
     let out = bench.on(Event::Lend(true));
-    assert!(out.contains(&send(2, bid(NONCE + 1, 9, 5000))), "{out:?}");
+    assert_eq!(bids(&out), [(NONCE + 1, job(9))]);
 }
 
 #[test]

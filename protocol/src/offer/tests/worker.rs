@@ -19,10 +19,12 @@ fn at_work() -> Bench {
 fn a_free_slot_bids_and_an_award_runs() {
     let mut bench = idle(1);
     let out = bench.on(heard(2, 1, &[7]));
-    assert_eq!(out, [send(2, bid(NONCE, 7, 5000)), bench.wake(2000)]);
+    assert_eq!(out, [send(2, bid(NONCE, 7, 5000))]);
     let out = bench.hear(2, award(NONCE, 7, 1));
     let id = attempt(2, 7, 1);
-    assert_eq!(out, [run(id), send(2, beat(&[(7, 1, 0)]))]);
+    assert_eq!(out, [run(id)]);
+    let out = bench.after(limits::BEAT_FIRST_MS);
+    assert_eq!(out, [send(2, beat(&[(7, 1, 0)]))]);
     assert_eq!(bench.engine.running().collect::<Vec<_>>(), [id]);
 }
 
@@ -62,6 +64,7 @@ fn nodes_do_not_all_bid_for_the_same_job() {
         let platforms = BTreeSet::from([x86()]);
         let up = Event::PeerUp {
             node: node(2),
+            operator: "op".to_owned(),
             platforms,
             emulated: BTreeSet::new(),
         };
@@ -135,7 +138,7 @@ fn an_old_digest_is_not_bid_on_and_an_older_one_changes_nothing() {
     bench.on(heard(2, 4, &[8]));
     bench.after(limits::HINT_MS - 1);
     let out = bench.finish(own(1, 1), Verdict::Pass);
-    assert_eq!(out[1], send(2, bid(NONCE, 7, 5000)));
+    assert_eq!(bids(&out), [(NONCE, job(7))]);
     let mut bench = idle(1);
     bench.want(1);
     bench.on(heard(2, 5, &[7]));
@@ -146,7 +149,7 @@ fn an_old_digest_is_not_bid_on_and_an_older_one_changes_nothing() {
         "a restarted owner is heard"
     );
     let out = bench.finish(own(1, 1), Verdict::Pass);
-    assert_eq!(out[1], send(2, bid(NONCE, 8, 5000)));
+    assert_eq!(bids(&out), [(NONCE, job(8))]);
 }
 
 #[test]
@@ -193,18 +196,16 @@ fn a_declined_bid_frees_its_slot_until_the_next_digest() {
 fn beats_are_batched_per_owner_and_carry_progress() {
     let mut bench = idle(2);
     bench.on(heard(2, 1, &[7, 8]));
-    let first = bench.hear(2, award(NONCE, 7, 1));
-    assert_eq!(first[1], send(2, beat(&[(7, 1, 0)])));
+    bench.hear(2, award(NONCE, 7, 1));
     bench.hear(2, award(NONCE + 1, 8, 1));
+    let first = bench.after(limits::BEAT_FIRST_MS);
+    assert_eq!(first, [send(2, beat(&[(7, 1, 0), (8, 1, 0)]))]);
     bench.on(Event::Progress {
         attempt: attempt(2, 8, 1),
-        log_bytes: 44,
+        phase: running(44),
     });
     let out = bench.after(10_000);
-    assert_eq!(
-        out,
-        [send(2, beat(&[(7, 1, 0), (8, 1, 44)])), bench.wake(10_000)]
-    );
+    assert_eq!(out, [send(2, beat(&[(7, 1, 0), (8, 1, 44)]))]);
 }
 
 #[test]
@@ -221,7 +222,8 @@ fn a_doubled_award_runs_once() {
     let out = bench.hear(2, award(NONCE, 7, 1));
     assert_eq!(out[0], send(2, result(7, 1, Verdict::Pass)));
     bench.hear(2, ack(7, 1));
-    assert_eq!(bench.hear(2, award(NONCE, 7, 1)), []);
+    let out = bench.hear(2, award(NONCE, 7, 1));
+    assert_eq!(out, [send(2, refuse(7, 1))]);
 }
 
 #[test]
@@ -229,16 +231,17 @@ fn a_result_is_sent_again_until_it_is_acknowledged_and_not_for_ever() {
     let mut bench = at_work();
     let id = attempt(2, 7, 1);
     let sent = send(2, result(7, 1, Verdict::Pass));
+    let first = send(2, with_room(result(7, 1, Verdict::Pass)));
     assert_eq!(
         bench.finish(id, Verdict::Pass),
-        [sent.clone(), bench.wake(1000)]
+        std::slice::from_ref(&first)
     );
-    assert_eq!(bench.after(1000), [sent.clone(), bench.wake(2000)]);
+    assert_eq!(bench.after(1000), std::slice::from_ref(&sent));
     assert_eq!(bench.hear(2, ack(7, 1)), []);
     assert_eq!(bench.after(100_000), []);
 
     let mut bench = at_work();
-    let mut sends = u32::from(bench.finish(id, Verdict::Pass).contains(&sent));
+    let mut sends = u32::from(bench.finish(id, Verdict::Pass).contains(&first));
     for _ in 0..1000 {
         sends += u32::from(bench.after(1000).contains(&sent));
     }
@@ -249,7 +252,7 @@ fn a_result_is_sent_again_until_it_is_acknowledged_and_not_for_ever() {
 fn an_attempt_outlives_its_owner_by_a_lease_and_then_stops() {
     let mut bench = at_work();
     bench.down(2);
-    assert_eq!(bench.after(29_999), [bench.wake(1)]);
+    assert_eq!(bench.after(29_999), []);
     let id = attempt(2, 7, 1);
     assert_eq!(bench.after(1), [Command::Stop { attempt: id }]);
     assert_eq!(bench.engine.free(), 0, "its slot is taken until it is gone");
@@ -300,10 +303,7 @@ fn a_result_waits_for_an_owner_that_is_away() {
     let id = attempt(2, 7, 1);
     assert_eq!(bench.finish(id, Verdict::Pass), []);
     bench.after(500_000);
-    assert_eq!(
-        bench.up(2),
-        [send(2, result(7, 1, Verdict::Pass)), bench.wake(1000)]
-    );
+    assert_eq!(bench.up(2), [send(2, result(7, 1, Verdict::Pass))]);
 }
 
 #[test]
@@ -319,6 +319,7 @@ fn a_result_too_large_to_travel_is_an_infrastructure_failure() {
         number: 1,
         verdict: Verdict::Infra,
         outcome: Vec::new(),
+        room: true,
     };
     assert_eq!(out[0], send(2, empty));
 }
@@ -360,7 +361,10 @@ fn results_that_nobody_fetches_are_bounded() {
             job: id.job,
             number: 1,
             lease_ms: 1000,
+            needs: Limits::default(),
             action: Vec::new(),
+            holders: Vec::new(),
+            role: None,
         };
         bench.hear(2, message);
         bench.finish(id, Verdict::Pass);

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use caravan_mesh::{BlobSource, Config, Event, Handle, Mesh};
+use caravan_mesh::{BlobSource, Config, Event, Handle, Mesh, ReadAt};
 use caravan_protocol::{
     codec,
     identity::{Key, invite::Invite},
@@ -26,7 +26,7 @@ enum Question {
 struct NoBlobs;
 
 impl BlobSource for NoBlobs {
-    fn open(&self, _: BlobId) -> io::Result<Option<(u64, Box<dyn io::Read + Send>)>> {
+    fn open(&self, _: BlobId) -> io::Result<Option<(u64, Box<dyn ReadAt>)>> {
         Ok(None)
     }
 }

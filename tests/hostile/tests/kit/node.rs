@@ -31,7 +31,7 @@ fn mesh() -> Vec<Seed> {
     let platform = Platform::new("linux", "x86_64").expect("good");
     let topic = caravan_mesh::doors::topic_of(&platform);
     all.push(("mesh_topic", topic.into_bytes()));
-    let messages = file("control-1-message");
+    let messages = file("control-2-message");
     let mut batch = vec![0];
     for message in &messages {
         batch.extend(u32::try_from(message.len()).expect("small").to_be_bytes());
@@ -44,10 +44,6 @@ fn mesh() -> Vec<Seed> {
     all.push(("mesh_control_answer", vec![0, 0, 0, 0, 3]));
     all.push(("mesh_control_answer", vec![1, 7, 8]));
     all.push(("mesh_control_answer", vec![2]));
-    all.push((
-        "mesh_blobs",
-        [&[0, 0, 0, 2][..], &[1; 32], &[2; 32]].concat(),
-    ));
     all
 }
 

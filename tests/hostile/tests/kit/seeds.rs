@@ -59,17 +59,21 @@ fn golden() -> Vec<Seed> {
     };
     add("action", "action-3");
     add("base", "control-1-base");
-    add("digest", "offers-1-digest");
+    add("digest", "offers-2-digest");
     add("invite", "invite-1");
+    add("index_answer", "index-1-answer");
+    add("index_question", "index-1-question");
     add("member", "member-1-message");
-    add("message", "control-1-message");
+    add("message", "control-2-message");
     add("obituary", "member-1-obituary");
+    add("role", "roles-1-message");
     add("signed", "claim-1");
     add("tree", "tree-1");
     let geneses = file("genesis-1").into_iter();
     all.extend(geneses.map(|bytes| ("genesis", bytes[..bytes.len() - 32].to_vec())));
     for (target, name) in [
         ("record_alert", "alert-1"),
+        ("record_charge", "charge-1"),
         ("record_claim", "claim-1"),
         ("record_cordon", "cordon-1"),
         ("record_node_cert", "node-cert-1"),

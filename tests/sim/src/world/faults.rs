@@ -6,7 +6,7 @@ use caravan_protocol::{
     time::Stamp,
 };
 
-use super::{Due, Tell, What, World, start::DIAL_MS};
+use super::{Due, Tell, What, World, number, start::DIAL_MS};
 use crate::{
     host::{BEGIN_MS, Phase},
     plan::{Down, Fault},
@@ -127,7 +127,12 @@ impl World {
         for due in back.into_values() {
             self.plan_for(soon_ms, due);
         }
-        for host in &mut self.hosts {
+        for (at, host) in self.hosts.iter_mut().enumerate() {
+            // Its next tick was put off to where the trouble was to end.
+            if host.is_troubled(self.now_ms) {
+                host.wake_ms = self.now_ms + 1;
+                self.wakes.add(host.wake_ms, number(at));
+            }
             host.paused_ms = host.paused_ms.min(self.now_ms);
             host.starved.0 = host.starved.0.min(self.now_ms);
         }

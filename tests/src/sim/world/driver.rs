@@ -1,53 +1,79 @@
 //! Around the engine: what it asks for is done here, by waiting where the program would work.
 
 use caravan_protocol::{
-    claim::Verdict,
-    offer::{AttemptId, Command, Event, JobId},
+    action::Limits,
+    offer::{Command, Event, JobId, Place, Want},
     time::Time,
 };
 
-use super::{Due, Packet, What, World, outcome};
-use crate::sim::{End, Fate, host::Running};
+use super::{Due, What, World};
+use crate::sim::{End, Flaw, names};
+
+/// Nodes that an owner remembers as having a lineage.
+const HOLDERS_MAX: usize = caravan_protocol::limits::HOLDERS_MAX;
 
 impl World {
     pub(super) fn feed(&mut self, at: usize, event: Event) {
+        let host = &self.hosts[at];
+        if host.engine.is_none() {
+            return;
+        }
+        if self.plan.noted {
+            self.note(at, What::Event(event.clone()));
+        }
+        if host_is_deaf(self.hosts[at].flaw, &event) {
+            return;
+        }
+        for command in self.think(at, event) {
+            let host = &self.hosts[at];
+            let times = host.flaw.times(&command);
+            for _ in 0..times {
+                if self.plan.noted {
+                    self.note(at, What::Command(command.clone()));
+                }
+            }
+            if times > 0 {
+                self.obey(at, command);
+            }
+        }
+    }
+
+    /// What the engine of a machine that is up makes of an event.
+    pub(super) fn think(&mut self, at: usize, event: Event) -> Vec<Command> {
         let host = &mut self.hosts[at];
         let clock = host.clock(self.now_ms);
-        let Some(engine) = host.engine.as_mut() else {
-            return;
-        };
         let mut out = Vec::new();
-        engine.handle(clock, event.clone(), &mut out);
-        self.note(at, What::Event(event));
-        for command in out {
-            self.note(at, What::Command(command.clone()));
-            self.obey(at, command);
+        if let Some(engine) = host.engine.as_mut() {
+            engine.handle(clock, event, &mut out);
         }
+        out
     }
 
     pub(super) fn obey(&mut self, at: usize, command: Command) {
         match command {
             Command::Run { attempt, .. } => self.run(at, attempt),
             Command::Stop { attempt } => self.stop(at, attempt),
+            Command::Appraise { appraisal, lineage } => {
+                let lineage = lineage.last().map(|layer| names::lineage_of(layer.tree));
+                let life = self.hosts[at].life;
+                let due = Due::Appraised {
+                    host: at,
+                    life,
+                    appraisal,
+                    lineage,
+                };
+                self.soon(0, 2, due);
+            }
             Command::Send { to, message } => {
-                let bytes = message.encode().expect("engines send what can travel");
-                self.mark(at, 3, &bytes);
-                self.report.messages += 1;
-                self.carry(at, self.index[&to], &Packet::Message(bytes));
+                let message = self.twist(at, message);
+                self.send(at, self.index[&to], &message);
             }
-            Command::Gossip { platform, digest } => {
-                let bytes = digest.encode().expect("engines gossip what can travel");
-                self.mark(at, 4, &bytes);
-                self.report.digests += 1;
-                let packet = Packet::Gossip(platform, bytes);
-                for to in 0..self.hosts.len() {
-                    if to != at {
-                        self.carry(at, to, &packet);
-                    }
-                }
-            }
+            Command::Gossip { platform, digest } => self.gossip(at, &platform, &digest),
             Command::WakeAt(time) => self.wake(at, time),
-            Command::Done { attempt, .. } => self.end(at, attempt.job, End::Done),
+            Command::Done { attempt, node, .. } => {
+                self.learn(at, attempt.job, self.index[&node]);
+                self.end(at, attempt.job, End::Done);
+            }
             Command::GaveUp { job, .. } => self.end(at, job, End::GaveUp),
             Command::Placed { .. }
             | Command::Progress { .. }
@@ -84,7 +110,10 @@ impl World {
         {
             order.end = Some(end);
             match end {
-                End::Done => self.report.done += 1,
+                End::Done => {
+                    self.report.done += 1;
+                    self.spans.push((order.at_ms, self.now_ms));
+                }
                 _ => self.report.gave_up += 1,
             }
             self.report.ended_ms = self.now_ms;
@@ -93,11 +122,50 @@ impl World {
 
     pub(super) fn want(&mut self, number: usize) {
         let order = self.orders.get_mut(&self.keys[number]).expect("planned");
-        if order.end.is_none() {
-            order.wanted = true;
-            let (owner, want) = (order.owner, order.want.clone());
-            self.feed(owner, Event::Want(want));
+        if order.end.is_some() {
+            return;
         }
+        order.wanted = true;
+        let owner = order.owner;
+        let want = self.described(self.keys[number]);
+        let job = want.job;
+        self.feed(owner, Event::Want(want));
+        if self.hosts[owner].flaw == Flaw::Forgetful {
+            self.think(owner, Event::Unwant(job));
+        }
+    }
+
+    /// A job as its owner's driver tells of it: with what it knows about its lineage.
+    pub(super) fn described(&self, key: (usize, JobId)) -> Want {
+        let order = &self.orders[&key];
+        let (owner, mut want) = (order.owner, order.want.clone());
+        let layer = names::layer(order.lineage, self.plan.miss_ms);
+        let is_here = self.hosts[owner].shelf.has(order.lineage);
+        want.missing_bytes = if is_here { 0 } else { layer.bytes };
+        // Where nothing has to be fetched, nothing is below a job.
+        if layer.bytes > 0 {
+            want.lineage = vec![layer];
+        }
+        want.role = Some(names::role(order.role));
+        let holders = self.holders.get(&(owner, order.lineage));
+        let nodes = holders.into_iter().flatten();
+        want.holders = nodes.map(|host| self.hosts[*host].id).collect();
+        if self.hosts[owner].flaw == Flaw::Careless {
+            want.place = Place::default();
+            want.needs = Limits::NOTHING;
+        }
+        want
+    }
+
+    /// An owner has heard who has a lineage.
+    fn learn(&mut self, owner: usize, job: JobId, host: usize) {
+        let Some(order) = self.orders.get(&(owner, job)) else {
+            return;
+        };
+        let holders = self.holders.entry((owner, order.lineage)).or_default();
+        holders.retain(|held| *held != host);
+        holders.push_front(host);
+        holders.truncate(HOLDERS_MAX);
     }
 
     pub(super) fn unwant(&mut self, number: usize) {
@@ -108,88 +176,13 @@ impl World {
             self.feed(owner, Event::Unwant(job));
         }
     }
+}
 
-    pub(super) fn runs(&self, host: usize, attempt: AttemptId, token: u64) -> bool {
-        let running = self.hosts[host].running.get(&attempt);
-        running.is_some_and(|running| running.token == token)
-    }
-
-    pub(super) fn run(&mut self, host: usize, attempt: AttemptId) {
-        self.token += 1;
-        let token = self.token;
-        let since_ms = self.now_ms;
-        self.mark(host, 7, attempt.job.action().as_bytes());
-        let owner = self.index[&attempt.owner];
-        self.report.remote_runs += u64::from(owner != host);
-        let running = Running {
-            token,
-            since_ms,
-            stopping: false,
-        };
-        self.hosts[host].running.insert(attempt, running);
-        let order = &self.orders[&(owner, attempt.job)];
-        let (fate, cost_ms) = (order.fate, order.want.cost_ms);
-        let fails = !self.is_calm() && self.dice.chance(self.plan.infra);
-        let verdict = match fate {
-            Fate::Poison => Verdict::Infra,
-            _ if fails => Verdict::Infra,
-            Fate::Pass => Verdict::Pass,
-            Fate::Fail => Verdict::Fail,
-        };
-        let stormy = self.plan.calm_ms > 0;
-        let takes_ms = if stormy {
-            self.dice.between(cost_ms / 2, cost_ms * 2)
-        } else {
-            cost_ms
-        };
-        self.agenda.add(
-            since_ms + takes_ms / 2,
-            Due::Progress {
-                host,
-                attempt,
-                token,
-            },
-        );
-        self.agenda.add(
-            since_ms + takes_ms,
-            Due::Ended {
-                host,
-                attempt,
-                token,
-                verdict,
-            },
-        );
-    }
-
-    pub(super) fn stop(&mut self, host: usize, attempt: AttemptId) {
-        let Some(running) = self.hosts[host].running.get_mut(&attempt) else {
-            return;
-        };
-        running.stopping = true;
-        let token = running.token;
-        self.mark(host, 8, attempt.job.action().as_bytes());
-        let verdict = Verdict::Infra;
-        let due = Due::Ended {
-            host,
-            attempt,
-            token,
-            verdict,
-        };
-        self.soon(1, 200, due);
-    }
-
-    pub(super) fn ended(&mut self, host: usize, attempt: AttemptId, token: u64, verdict: Verdict) {
-        if self.runs(host, attempt, token) {
-            self.hosts[host].running.remove(&attempt);
-            let outcome = outcome(attempt.job, host);
-            self.feed(
-                host,
-                Event::Finished {
-                    attempt,
-                    verdict,
-                    outcome,
-                },
-            );
-        }
-    }
+/// Whether a broken program does not take in an event.
+const fn host_is_deaf(flaw: Flaw, event: &Event) -> bool {
+    matches!(
+        (flaw, event),
+        (Flaw::Clinging, Event::PeerDown(_))
+            | (Flaw::Mute, Event::Message { .. } | Event::Heard { .. })
+    )
 }

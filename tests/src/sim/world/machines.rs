@@ -3,7 +3,7 @@
 use caravan_protocol::offer::Event;
 
 use super::{Due, What, World};
-use crate::sim::Fault;
+use crate::sim::names;
 
 impl World {
     pub(super) fn start(&mut self, host: usize) {
@@ -15,12 +15,24 @@ impl World {
         self.mark(host, 1, &[]);
         self.note(host, What::Started);
         self.look_around(host, 10, 500);
+        for role in self.roles.keys().copied().collect::<Vec<_>>() {
+            self.soon(5, 2000, Due::Holder { host, role });
+        }
+        if self.hosts[host].life == 1 {
+            return;
+        }
         for number in 0..self.keys.len() {
             let order = &self.orders[&self.keys[number]];
             if order.owner == host && order.wanted && order.end.is_none() {
                 self.soon(5, 2000, Due::Want(number));
             }
         }
+    }
+
+    pub(super) fn tell_holder(&mut self, host: usize, role: usize) {
+        let node = self.roles.get(&role).map(|holder| self.hosts[*holder].id);
+        let role = names::role(role);
+        self.feed(host, Event::Holder { role, node });
     }
 
     pub(super) fn crash(&mut self, host: usize) {
@@ -35,7 +47,7 @@ impl World {
     /// Everybody finds out about a machine, and it about everybody, each in its own time.
     pub(super) fn look_around(&mut self, host: usize, low_ms: u64, high_ms: u64) {
         for at in 0..self.hosts.len() {
-            if at != host {
+            if self.plan.meets(host, at) {
                 self.soon(low_ms, high_ms, Due::Look { host, at });
                 self.soon(low_ms, high_ms, Due::Look { host: at, at: host });
             }
@@ -69,6 +81,7 @@ impl World {
                 host,
                 Event::PeerUp {
                     node,
+                    operator: self.hosts[at].operator.to_string(),
                     platforms,
                     emulated,
                 },
@@ -76,41 +89,10 @@ impl World {
         }
     }
 
-    pub(super) fn break_it(&mut self, fault: Fault) {
-        if self.is_calm() {
-            return;
-        }
-        match fault {
-            Fault::Crash { host, down_ms } => {
-                self.crash(host);
-                match down_ms {
-                    Some(ms) => self.agenda.add(self.now_ms + ms, Due::Restart(host)),
-                    None => self.hosts[host].gone = true,
-                }
-            }
-            Fault::Divide { hosts, for_ms } => {
-                self.divisions += 1;
-                for host in hosts {
-                    self.hosts[host].part = self.divisions;
-                }
-                self.all_look(5000, 60_000);
-                self.agenda.add(self.now_ms + for_ms, Due::Rejoin);
-            }
-            Fault::Pause { host, for_ms } => {
-                self.pause(host, true);
-                self.agenda.add(self.now_ms + for_ms, Due::Unpause(host));
-            }
-            Fault::Slots { host, slots } => {
-                self.hosts[host].slots = slots;
-                self.feed(host, Event::Slots(slots));
-            }
-        }
-    }
-
     pub(super) fn all_look(&mut self, low_ms: u64, high_ms: u64) {
         for host in 0..self.hosts.len() {
             for at in 0..self.hosts.len() {
-                if at != host {
+                if self.plan.meets(host, at) {
                     self.soon(low_ms, high_ms, Due::Look { host, at });
                 }
             }
@@ -134,6 +116,8 @@ impl World {
     /// From here on nothing goes wrong.
     pub(super) fn calm(&mut self) {
         for host in 0..self.hosts.len() {
+            let machine = &mut self.hosts[host];
+            (machine.stuck_ms, machine.full_ms) = (0, 0);
             self.start(host);
             self.pause(host, false);
         }
