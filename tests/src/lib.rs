@@ -6,4 +6,5 @@
 pub mod host;
 pub mod hosts;
 pub mod invariants;
+pub mod rootfs;
 pub mod sim;

@@ -6,12 +6,14 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::{Output, Stdio},
 };
 
-use caravan_tests::host::{NodeProcess, Place, Scratch, obstacle, text, until};
+use caravan_tests::{
+    host::{NodeProcess, Place, Scratch, obstacle, text, until},
+    rootfs,
+};
 use serde_json::Value;
 
 /// What every node here is run with.
@@ -43,7 +45,7 @@ impl Mesh {
     fn new(name: &str, operators: &[&str]) -> Self {
         let scratch = Scratch::new(name);
         let root = scratch.path("rootfs");
-        rootfs(&root);
+        image(&root);
         fs::create_dir(scratch.path("src")).expect("a directory");
         let founder = Place::here(scratch.path("founder"));
         let mut nodes = vec![Some(founder.node(&RUN))];
@@ -158,32 +160,10 @@ fn import(place: &Place, root: &Path) -> String {
 }
 
 /// A root file system of this host's own programs with the libraries that they need.
-fn rootfs(dir: &Path) {
-    let mut files = BTreeSet::new();
-    for tool in TOOLS {
-        let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
-        let path = found.into_iter().find(|path| path.exists());
-        let path = path.unwrap_or_else(|| panic!("this host has no {tool}"));
-        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
-        let listed = text(&listed.stdout);
-        let named = listed
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        files.extend(named.map(PathBuf::from));
-        copy(&path, &dir.join("usr/bin").join(tool));
-    }
-    for file in files {
-        copy(&file, &dir.join(file.strip_prefix("/").expect("absolute")));
-    }
-    std::os::unix::fs::symlink("usr/bin", dir.join("bin")).expect("a link");
+fn image(dir: &Path) {
+    rootfs::of_host(dir, &TOOLS);
     fs::create_dir_all(dir.join("etc")).expect("a directory");
     fs::write(dir.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").expect("a file");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().expect("below a root")).expect("a directory");
-    fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("ours");
 }
 
 #[test]

@@ -3,48 +3,22 @@
 //! their own; also a node whose steps are started by an OCI runtime.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
-use caravan_tests::host::{Place, Scratch, obstacle, program, text};
+use caravan_tests::{
+    host::{Place, Scratch, obstacle, program, text},
+    rootfs,
+};
 use serde_json::Value;
 
 /// Programs of the image.
 const TOOLS: [&str; 3] = ["sh", "cat", "id"];
 /// Hides all control groups from the program that it becomes.
 const NO_GROUPS: &str = "umount --lazy /sys/fs/cgroup; exec \"$@\"";
-
-/// A root file system of this host's own programs with the libraries that they need.
-fn rootfs(dir: &Path) {
-    let mut files = BTreeSet::new();
-    for tool in TOOLS {
-        let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
-        let path = found.into_iter().find(|path| path.exists());
-        let path = path.unwrap_or_else(|| panic!("this host has no {tool}"));
-        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
-        let words = text(&listed.stdout);
-        let words = words
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        files.extend(words.map(PathBuf::from));
-        copy(&path, &dir.join("bin").join(tool));
-    }
-    for file in files {
-        let inside = file.strip_prefix("/").expect("absolute");
-        copy(&file, &dir.join(inside));
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().expect("below a root")).expect("a directory");
-    fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("ours");
-}
 
 /// A node's directory with a configuration.
 struct World {
@@ -206,7 +180,7 @@ fn an_oci_runtime_starts_the_steps_of_a_node_that_names_it() {
             "[sandbox]\nruntime = \"{name}\"\naccept = [\"landlock\"]\n"
         ));
         let root = scratch.path("rootfs");
-        rootfs(&root);
+        rootfs::of_host(&root, &TOOLS);
         let src = scratch.path("src");
         fs::create_dir(&src).expect("a directory");
         fs::write(src.join("file"), "copied\n").expect("a file");

@@ -6,9 +6,9 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::{PermissionsExt, chown, symlink},
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use std::{
 use caravan_tests::{
     host::{NodeProcess, Place, Scratch, git, obstacle, text},
     hosts::Lan,
+    rootfs,
 };
 use serde_json::Value;
 
@@ -54,38 +55,13 @@ install)
 esac
 "#;
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().expect("below a root")).expect("a directory");
-    fs::copy(from, to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("ours");
-}
-
 fn file(path: &Path, words: &str) {
     fs::create_dir_all(path.parent().expect("below a root")).expect("a directory");
     fs::write(path, words).expect("writable");
 }
 
-fn rootfs(dir: &Path) {
-    let mut libraries = BTreeSet::new();
-    for tool in TOOLS {
-        let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
-        let path = found.into_iter().find(|path| path.exists());
-        let path = path.unwrap_or_else(|| panic!("this host has no {tool}"));
-        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
-        let words = text(&listed.stdout);
-        let paths = words
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        libraries.extend(paths.map(PathBuf::from));
-        copy(&path, &dir.join("usr/bin").join(tool));
-    }
-    for library in libraries {
-        copy(
-            &library,
-            &dir.join(library.strip_prefix("/").expect("absolute")),
-        );
-    }
-    symlink("usr/bin", dir.join("bin")).expect("a link");
+fn image(dir: &Path) {
+    rootfs::of_host(dir, &TOOLS);
     file(&dir.join("usr/bin/opam"), OPAM);
     let executable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(dir.join("usr/bin/opam"), executable).expect("ours");
@@ -171,9 +147,9 @@ impl Mesh {
             mesh.ids
                 .push(status["node"].as_str().expect("an id").to_owned());
         }
-        let image = mesh.scratch.path("rootfs");
-        rootfs(&image);
-        let image = image.to_str().expect("plain").to_owned();
+        let root = mesh.scratch.path("rootfs");
+        image(&root);
+        let image = root.to_str().expect("plain").to_owned();
         let facts = [
             "--fact",
             "ocaml=5.3.0",

@@ -2,14 +2,16 @@
 //! byte; what is in its way it says; and nothing of it needs root to be gone again.
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
-use caravan_tests::host::{Scratch, obstacle, program, text, until};
+use caravan_tests::{
+    host::{Scratch, obstacle, program, text, until},
+    rootfs,
+};
 
 /// A user who is not in the host's own files.
 const USER: u32 = 58_232;
@@ -59,7 +61,7 @@ impl World {
         for dir in ["", "rootfs", "src"] {
             fs::create_dir(home.join(dir)).expect("writable");
         }
-        rootfs(&home.join("rootfs"));
+        image(&home.join("rootfs"));
         fs::write(home.join("src/file"), "from the context\n").expect("writable");
         fs::write(home.join("it.spec"), SPEC).expect("writable");
         for name in ["data", "roots-data"] {
@@ -152,32 +154,8 @@ fn give(dir: &Path) {
 }
 
 /// A root of the host's own programs with what they need.
-fn rootfs(dir: &Path) {
-    let put = |from: &Path, to: PathBuf| {
-        fs::create_dir_all(to.parent().expect("below")).expect("writable");
-        fs::copy(from, &to).unwrap_or_else(|error| panic!("copy {}: {error}", from.display()));
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("ours");
-    };
-    let mut libraries = BTreeSet::new();
-    for tool in TOOLS {
-        let found = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(tool));
-        let path = found.into_iter().find(|path| path.exists());
-        let path = path.unwrap_or_else(|| panic!("this host has no {tool}"));
-        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
-        let words = text(&listed.stdout);
-        let paths = words
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'));
-        libraries.extend(paths.map(PathBuf::from));
-        put(&path, dir.join("usr/bin").join(tool));
-    }
-    for library in libraries {
-        put(
-            &library,
-            dir.join(library.strip_prefix("/").expect("absolute")),
-        );
-    }
-    std::os::unix::fs::symlink("usr/bin", dir.join("bin")).expect("a link");
+fn image(dir: &Path) {
+    rootfs::of_host(dir, &TOOLS);
     for made in ["etc", "d", "srv"] {
         fs::create_dir(dir.join(made)).expect("writable");
     }

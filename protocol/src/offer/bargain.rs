@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Command, Digest, Engine, Head, JobId, Loss, Message, Phase, Priority, Rejection,
+    Command, Digest, Engine, Head, JobId, Loss, Message, Priority, Rejection,
     alarms::Alarm,
     auction::Auction,
     engine::Turn,
@@ -330,17 +330,7 @@ impl Engine {
         job.attempts += 1;
         let (number, node) = (job.attempts, bid.node);
         let attempt = job.attempt(me, number);
-        let lease = Lease {
-            number,
-            node,
-            nonce: bid.nonce,
-            started: turn.now,
-            until: turn.now + Duration::from_millis(limits::LEASE_MS),
-            sends: 0,
-            eta_ms: bid.eta_ms,
-            phase: Phase::FIRST,
-            moved: turn.now,
-        };
+        let lease = Lease::new(&bid, number, turn.now);
         if let Some(top) = job.want.lineage.last().map(|top| top.tree) {
             self.crowd.settles(node, top);
         }

@@ -6,7 +6,7 @@ use super::{
     Command, Engine, JobId, Loss, Message, Phase, Progress,
     alarms::Alarm,
     engine::Turn,
-    jobs::{Job, Lease, State},
+    jobs::{Bid, Job, Lease, State},
 };
 use crate::{claim::Verdict, ids::NodeId, limits, time::Time};
 
@@ -29,6 +29,23 @@ enum Heard {
     Left,
     /// The job is not open.
     Unknown,
+}
+
+impl Lease {
+    /// One that begins now, of who bid so.
+    pub(super) fn new(bid: &Bid, number: u32, now: Time) -> Self {
+        Self {
+            number,
+            node: bid.node,
+            nonce: bid.nonce,
+            started: now,
+            until: now + Duration::from_millis(limits::LEASE_MS),
+            sends: 0,
+            eta_ms: bid.eta_ms,
+            phase: Phase::FIRST,
+            moved: now,
+        }
+    }
 }
 
 impl Engine {

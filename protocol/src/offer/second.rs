@@ -246,17 +246,7 @@ impl Engine {
         job.attempts += 1;
         let (number, node) = (job.attempts, bid.node);
         let attempt = job.attempt(me, number);
-        let lease = Lease {
-            number,
-            node,
-            nonce: bid.nonce,
-            started: turn.now,
-            until: turn.now + Duration::from_millis(limits::LEASE_MS),
-            sends: 0,
-            phase: Phase::FIRST,
-            moved: turn.now,
-            eta_ms: bid.eta_ms,
-        };
+        let lease = Lease::new(bid, number, turn.now);
         self.hedges.set(id, Second::There(lease));
         self.award_second(turn, id);
         turn.push(Command::Placed { attempt, node });
