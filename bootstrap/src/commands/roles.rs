@@ -10,6 +10,10 @@ pub(super) fn run(data: &Path, output: &Output) -> Result<ExitCode, CliError> {
     if output.json {
         return print_json(&snapshot.roles);
     }
+    if snapshot.roles.is_empty() {
+        say!("no roles yet: a project has one from its first `caravan ci` on");
+        return Ok(ExitCode::SUCCESS);
+    }
     show::roles(&snapshot, super::now());
     Ok(ExitCode::SUCCESS)
 }

@@ -208,22 +208,29 @@ impl Engine {
                 next: next.collect(),
             });
         }
-        for (role, project) in self.known.iter().rev() {
-            let id = RoleId::of(role, project);
-            if !seen.insert(id) {
-                continue;
+        for (role, project) in self.known.clone().into_iter().rev() {
+            if seen.insert(RoleId::of(&role, &project)) {
+                roles.push(self.idle(role, project));
             }
-            let mut ranked = self.ranks.first(id).iter().copied();
-            roles.push(Standing {
-                role: role.clone(),
-                project: project.clone(),
-                run: None,
-                holder: ranked.next(),
-                since: None,
-                next: ranked.collect(),
-            });
         }
         roles
+    }
+
+    /// Who would hold a role that has no run now, and who after that.
+    pub fn idle(&mut self, role: String, project: String) -> Standing {
+        let mut ranked = self
+            .ranks
+            .first(RoleId::of(&role, &project))
+            .iter()
+            .copied();
+        Standing {
+            run: None,
+            holder: ranked.next(),
+            since: None,
+            next: ranked.collect(),
+            role,
+            project,
+        }
     }
 
     fn charged(&mut self, now: Now, signed: Signed<Charge>, running: bool, out: &mut Vec<Command>) {

@@ -171,6 +171,18 @@ fn the_first_of_the_rank_starts_and_the_next_takes_over_when_it_goes() {
 }
 
 #[test]
+fn a_role_without_a_run_would_be_the_first_s_and_then_the_next_s() {
+    let (project, order) = ranked(4);
+    let mut one = One::new(1, 4);
+    let idle = one.engine.idle("ci".to_owned(), project.clone());
+    let nodes: Vec<NodeId> = order.iter().map(|n| key(*n).node()).collect();
+    assert_eq!((idle.holder, &idle.next[..]), (Some(nodes[0]), &nodes[1..]));
+    one.seat(5, order[0], None);
+    let idle = one.engine.idle("ci".to_owned(), project);
+    assert_eq!((idle.holder, idle.run), (Some(nodes[1]), None));
+}
+
+#[test]
 fn a_run_stays_where_it_is_when_a_better_node_comes_up() {
     let (project, order) = ranked(4);
     let charge = charge(order[3], &project, 0);

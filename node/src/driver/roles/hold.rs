@@ -22,7 +22,7 @@ use super::{
 use crate::build::chain;
 
 /// Roles that can be held from a charge alone.
-const CHARGEABLE: [&str; 1] = ["ci"];
+pub(super) const CHARGEABLE: [&str; 1] = ["ci"];
 /// Largest archive of a repository that is taken from a member, bytes.
 const PACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 

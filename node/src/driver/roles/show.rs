@@ -1,8 +1,10 @@
 //! Roles for people.
 
+use std::collections::BTreeSet;
+
 use caravan_protocol::view::{RoleState, RoleView, State};
 
-use super::super::Driver;
+use super::{super::Driver, hold::CHARGEABLE};
 
 /// Followers of a holder that are shown.
 const NEXT: usize = 2;
@@ -49,7 +51,37 @@ impl Driver {
                 state: RoleState::Local,
             });
         }
+        self.add_idle(&mut views);
         views.sort_by(|a, b| (&a.role, &a.project, a.run).cmp(&(&b.role, &b.project, b.run)));
         views
+    }
+    /// Adds the roles of the runs that are remembered here and that nobody holds now.
+    fn add_idle(&mut self, views: &mut Vec<RoleView>) {
+        let name = |role: &str, project: &str| (role.to_owned(), project.to_owned());
+        let mut listed: BTreeSet<(String, String)> = views
+            .iter()
+            .map(|view| name(&view.role, &view.project))
+            .collect();
+        // A build of a spec is nobody's role: it stays where it was asked for.
+        let elected = self
+            .runs
+            .values()
+            .filter(|run| CHARGEABLE.contains(&&*run.view.role));
+        for run in elected {
+            let (role, project) = name(&run.view.role, &run.view.project);
+            if !listed.insert((role.clone(), project.clone())) {
+                continue;
+            }
+            let known = self.roles.engine.idle(role, project);
+            views.push(RoleView {
+                role: known.role,
+                project: known.project,
+                run: None,
+                holder: known.holder,
+                since: None,
+                next: known.next.into_iter().take(NEXT).collect(),
+                state: RoleState::Idle,
+            });
+        }
     }
 }
